@@ -106,7 +106,7 @@ func (ifc *iface) restoreBinding(st *report.SavedBinding) {
 	if ifc.Config.Protected && who.ToAddress(st.Protocol).Raised() {
 		return
 	}
-	if !ifc.restoreName(st.NBMA, st.Real) {
+	if !ifc.restoreOuter(st.NBMA, st.Real) {
 		return
 	}
 	b := ifc.server.NewBinding(st.Protocol)
@@ -121,20 +121,21 @@ func (ifc *iface) restoreBinding(st *report.SavedBinding) {
 	}
 }
 
-// restoreName restores the outer address behind a saved name. It reports whether nbma can be used.
-func (ifc *iface) restoreName(nbma, real netip.Addr) bool {
+// restoreOuter restores the outer address behind nbma if that is a peer ID. It reports whether nbma
+// can be used.
+func (ifc *iface) restoreOuter(nbma, outer netip.Addr) bool {
 	switch {
 	case !overlay.InThisNetwork(nbma):
-		return !real.IsValid()
-	case !overlay.UsableNBMA(real) || overlay.InThisNetwork(real):
+		return !outer.IsValid()
+	case !overlay.UsableNBMA(outer) || overlay.InThisNetwork(outer):
 		return false
 	}
 	p := ifc.peers.At(nbma)
 	if peers.Parked(nbma) {
-		ifc.peers.RecordOuter(p, real)
+		ifc.peers.RecordOuter(p, outer)
 		return true
 	}
-	ifc.peers.SetOuter(p, real)
+	ifc.peers.SetOuter(p, outer)
 	return true
 }
 
@@ -161,8 +162,8 @@ func (ifc *iface) restoreShortcut(st *report.SavedShortcut) {
 		len(ifc.Requester.Shortcuts) >= ifc.Config.Limits.Shortcuts,
 		!st.Prefix.IsValid(), st.Prefix != st.Prefix.Masked(), !st.Prefix.Contains(st.Dest),
 		!ifc.SameFamily(st.Dest), !ifc.ClientAddress(st.NextHop), !overlay.UsableNBMA(st.NBMA),
-		ifc.Requester.Shortcuts[st.Prefix] != nil, ifc.neighbors.HasHostRoute(st.Prefix,
-			st.NextHop),
+		ifc.Requester.Shortcuts[st.Prefix] != nil,
+		ifc.neighbors.HasHostRoute(st.Prefix, st.NextHop),
 		ifc.prefixes.ObjectToPrefix(st.Prefix, st.NBMA).Raised():
 		return
 	}
@@ -170,7 +171,7 @@ func (ifc *iface) restoreShortcut(st *report.SavedShortcut) {
 	if st.Identity != "" && (who.ToAddress(st.NextHop).Raised() || who.ToShortcut().Raised()) {
 		return
 	}
-	if !ifc.restoreName(st.NBMA, st.Real) {
+	if !ifc.restoreOuter(st.NBMA, st.Real) {
 		return
 	}
 	s := ifc.Requester.NewShortcut(st.Dest, st.Prefix)

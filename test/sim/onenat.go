@@ -30,17 +30,17 @@ const unloaded = 5 * time.Minute
 // address.
 func isName(a netip.Addr) bool { return a.As4()[0] == 0 }
 
-// retired has the names under which the engine parks the bindings of routers whose marks ended with
-// a killed charon. These names lead nowhere.
-var retired = netip.MustParsePrefix("0.255.0.0/16")
+// parked has the peer IDs under which the engine parks the bindings of routers whose marks ended
+// with a killed charon. The kernel sends nothing for these IDs.
+var parked = netip.MustParsePrefix("0.255.0.0/16")
 
-// judgeRetired checks that a neighbour does not wait under a retired name for longer than the grace
-// time that the engine gives to any peer that a restarted charon does not list.
-func (n *node) judgeRetired(protocol, name netip.Addr) {
+// checkParked checks that a neighbour does not wait under a parked peer ID for longer than the
+// grace time that the engine gives to any peer that a restarted charon does not list.
+func (n *node) checkParked(protocol, id netip.Addr) {
 	boots, since := n.boots, n.w.now
 	n.w.after(int64(max(resyncGrace, restoreGrace)+time.Second), func() {
-		if n.boots == boots && n.wanted.neighbors[protocol] == name && !n.leaptAround(since) {
-			n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted for too long", protocol, name)
+		if n.boots == boots && n.wanted.neighbors[protocol] == id && !n.leaptAround(since) {
+			n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted for too long", protocol, id)
 		}
 	})
 }

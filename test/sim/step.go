@@ -226,8 +226,8 @@ func (n *node) neighborRests(c *engine.NeighborChange) {
 	if c.NBMA == n.public && n.w.now > n.movedAt+second {
 		n.w.violate(ruleApart, n, "neighbour %s at our own address is wanted", c.Protocol)
 	}
-	if retired.Contains(c.NBMA) {
-		n.judgeRetired(c.Protocol, c.NBMA)
+	if parked.Contains(c.NBMA) {
+		n.checkParked(c.Protocol, c.NBMA)
 		return
 	}
 	if isName(c.NBMA) && !n.led[c.NBMA].IsValid() && !n.restoring() {

@@ -65,7 +65,7 @@ type NHSStatus struct {
 type BindingStatus struct {
 	Protocol     netip.Addr
 	NBMA         netip.Addr // where packets go, as observed
-	Real         netip.Addr // the outer address if NBMA is a name; else zero
+	Real         netip.Addr // the outer address if NBMA is a peer ID; else zero
 	ClientNBMA   netip.Addr // as the client says; differs behind NAT
 	Identity     string
 	Static       bool
@@ -159,7 +159,7 @@ type SavedNHS struct {
 type SavedBinding struct {
 	Protocol   netip.Addr
 	NBMA       netip.Addr // where packets go, as observed
-	Real       netip.Addr // the outer address if NBMA is a name; else zero
+	Real       netip.Addr // the outer address if NBMA is a peer ID; else zero
 	ClientNBMA netip.Addr // as the client says; differs behind NAT
 	Identity   string     // empty: without IPsec
 	Unique     bool
@@ -174,7 +174,7 @@ type SavedShortcut struct {
 	Dest     netip.Addr // the destination that was asked for
 	NextHop  netip.Addr // overlay address of the router that the shortcut leads to
 	NBMA     netip.Addr // NBMA address of that router
-	Real     netip.Addr // the outer address if NBMA is a name; else zero
+	Real     netip.Addr // the outer address if NBMA is a peer ID; else zero
 	Identity string     // of the next hop; empty: not known
 	Expires  time.Time
 }
