@@ -349,6 +349,29 @@ func TestReloadWithoutProtectionEndsIPsec(t *testing.T) {
 	})
 }
 
+// A peer that dials again as soon as it loses its SA does not hold up a goodbye: the connections go
+// before the daemon waits for the end of the SAs.
+func TestLeaveIsNotHeldUpByAPeerThatDialsAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		register(t, w, w.socket(0))
+		w.mu.Lock()
+		w.redials = true
+		w.mu.Unlock()
+		begun := time.Now()
+		if err := d.Leave(t.Context(), "gre1"); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took >= closeTime {
+			t.Errorf("the goodbye took %s, want less than the %s for SAs that do not end",
+				took, closeTime)
+		}
+		if left := d.strongswan.SAs(); len(left) > 0 {
+			t.Errorf("SAs are left: %v", left)
+		}
+	})
+}
+
 func TestStopChangesNothing(t *testing.T) {
 	var w *world
 	inWorld(t, func(t *testing.T, in *world, d *Daemon) {

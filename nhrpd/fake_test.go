@@ -40,6 +40,7 @@ type world struct {
 	tunnels map[string]*fakeTunnel
 	sockets []*fakeSocket
 	sas     []vici.SA
+	redials bool // the peers make a new SA at once, as long as charon has the connections
 	wants   map[vici.Key]vici.Want
 	spis    map[uint32]bool          // of all of charon's SAs
 	states  []xfrm.ESPState          // the ESP states in the kernel
@@ -451,8 +452,16 @@ func (f fakeStrongswan) Run(ctx context.Context) error {
 func (f fakeStrongswan) SetProfile(p profile.Profile) {
 	f.w.note("profile " + p.Interface + " from " + p.LocalAddrs[0].String())
 }
-func (f fakeStrongswan) RemoveProfile(iface string) { f.w.note("remove profile " + iface) }
-func (f fakeStrongswan) Events() <-chan vici.Event  { return f.w.events }
+
+// RemoveProfile ends the interface's SAs, as a client does.
+func (f fakeStrongswan) RemoveProfile(iface string) {
+	f.w.note("remove profile " + iface)
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.Interface == iface })
+}
+
+func (f fakeStrongswan) Events() <-chan vici.Event { return f.w.events }
 func (f fakeStrongswan) Status() vici.Status {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
@@ -479,7 +488,7 @@ func (f fakeStrongswan) Close(k vici.Key) {
 	f.w.mu.Lock()
 	defer f.w.mu.Unlock()
 	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool {
-		return sa.RemoteHost == k.NBMA
+		return sa.RemoteHost == k.NBMA && !f.w.redials
 	})
 }
 
