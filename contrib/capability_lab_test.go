@@ -12,8 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/kernel/kerneltest"
+	"cygnet/kernel/multicast"
 	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
+
+	"golang.org/x/sys/unix"
 )
 
 // capabilities returns the capabilities that the systemd unit gives the daemon, as setpriv writes
@@ -108,6 +112,33 @@ func TestCapabilitiesOfTheUnitAreEnough(t *testing.T) {
 	if group := info.Sys().(*syscall.Stat_t).Gid; group != 4 {
 		t.Errorf("the socket's group is %d, want adm (4)", group)
 	}
+}
+
+// The programs that replicate multicast load with the capabilities of the systemd unit, which are
+// not those of a program that the verifier lets have loops.
+func TestMulticastLoadsWithTheCapabilitiesOfTheUnit(t *testing.T) {
+	numbers := map[string]int{
+		"net_admin": unix.CAP_NET_ADMIN, "net_raw": unix.CAP_NET_RAW, "bpf": unix.CAP_BPF,
+		"chown": unix.CAP_CHOWN,
+	}
+	var allowed []int
+	for _, name := range capabilities(t) {
+		n, known := numbers[name]
+		if !known {
+			t.Fatalf("the unit has CAP_%s, which this test does not know", strings.ToUpper(name))
+		}
+		allowed = append(allowed, n)
+	}
+	kerneltest.WithCapabilities(t, allowed, func() {
+		if err := multicast.Probe(); err != nil {
+			t.Error(err)
+		}
+	})
+	kerneltest.WithCapabilities(t, nil, func() {
+		if err := multicast.Probe(); err == nil {
+			t.Error("they load without any capability")
+		}
+	})
 }
 
 // The systemd unit gives the daemon no capability that the daemon does not need. If one of them is

@@ -24,12 +24,34 @@ type sites struct {
 }
 
 // newSites makes the routers and hosts. No daemon runs on them yet.
-func newSites(t *testing.T) *sites {
+func newSites(t *testing.T) *sites { return newSitesNAT(t, false) }
+
+// newSitesIPv6 is newSites with an underlay of IPv6 only, in which toIPv6 has the addresses.
+func newSitesIPv6(t *testing.T) *sites {
+	t.Helper()
+	s := &sites{Net: lab.New(t)}
+	s.hub = s.Router("hub", lab.Addr("2001:db8::1/64"), lab.LAN("172.16.0.1/24"))
+	s.spoke1 = s.Router("spoke1", lab.Addr("2001:db8::11/64"), lab.LAN("172.16.1.1/24"))
+	s.spoke2 = s.Router("spoke2", lab.Addr("2001:db8::12/64"), lab.LAN("172.16.2.1/24"))
+	s.host1, s.host2 = s.spoke1.Host("host1"), s.spoke2.Host("host2")
+	return s
+}
+
+// toIPv6 turns the hub's underlay address in the examples into that of newSitesIPv6.
+var toIPv6 = strings.NewReplacer(`"198.51.100.1"`, `"2001:db8::1"`)
+
+// newSitesNAT is newSites with spoke2 behind NAT or not.
+func newSitesNAT(t *testing.T, nat bool) *sites {
 	t.Helper()
 	s := &sites{Net: lab.New(t)}
 	s.hub = s.Router("hub", lab.Addr("198.51.100.1/24"), lab.LAN("172.16.0.1/24"))
 	s.spoke1 = s.Router("spoke1", lab.Addr("198.51.100.11/24"), lab.LAN("172.16.1.1/24"))
-	s.spoke2 = s.Router("spoke2", lab.Addr("198.51.100.12/24"), lab.LAN("172.16.2.1/24"))
+	second := []lab.RouterOption{lab.Addr("198.51.100.12/24"), lab.LAN("172.16.2.1/24")}
+	if nat {
+		box := s.NAT("nat", "198.51.100.12/24", "192.168.7.1/24")
+		second = append(second, lab.Addr("192.168.7.2/24"), lab.BehindNAT(box))
+	}
+	s.spoke2 = s.Router("spoke2", second...)
 	s.host1, s.host2 = s.spoke1.Host("host1"), s.spoke2.Host("host2")
 	return s
 }
@@ -112,7 +134,7 @@ func TestExamplesWithKeyAndFRR(t *testing.T) {
 		r.DebianCharon(read(t, "swanctl/charon-cygnet.conf"))
 		r.WriteFile("/etc/cygnet/gre1.psk", 0o600, "a key that the routers of a test share\n")
 		r.Cygnetd(own.Replace(read(t, "cygnet/"+role+".toml")))
-		startBGP(s.Net, r, own.Replace(read(t, "frr/"+role+".conf")))
+		r.IntegratedFRR(own.Replace(read(t, "frr/"+role+".conf")), "bgpd")
 	})
 	s.awaitRoutes("bgp")
 	s.awaitMesh(t)
@@ -135,26 +157,6 @@ func TestExamplesWithKeyAndFRR(t *testing.T) {
 			t.Errorf("%s is announced by others than %s: a shortcut?\n%s", site, announcer, paths)
 		}
 	}
-}
-
-// startBGP starts zebra and bgpd, and loads one configuration for both by vtysh -b, as at boot.
-func startBGP(net *lab.Net, r *lab.Router, config string) {
-	net.Helper()
-	r.WriteFile("/etc/frr/frr.conf", 0o644, config)
-	r.WriteFile("/etc/frr/vtysh.conf", 0o644, "service integrated-vtysh-config\n")
-	r.Run("install", "-d", "-o", "frr", "-g", "frr", "/run/frr")
-	r.Run("chown", "-R", "frr:frr", "/etc/frr")
-	r.Start("zebra-output", nil, "/usr/lib/frr/zebra", "-f", "/dev/null")
-	net.Await("zebra on "+r.Name, 30*time.Second, func() error {
-		_, err := r.Try("vtysh", "-d", "zebra", "-c", "show version")
-		return err
-	})
-	r.Start("bgpd-output", nil, "/usr/lib/frr/bgpd", "-f", "/dev/null")
-	net.Await("bgpd on "+r.Name, 30*time.Second, func() error {
-		_, err := r.Try("vtysh", "-d", "bgpd", "-c", "show version")
-		return err
-	})
-	r.Run("vtysh", "-b")
 }
 
 // The examples for certificates and BIRD work together as they are, with the certificates that
@@ -204,11 +206,7 @@ func TestExamplesWithCertificatesAndBIRD(t *testing.T) {
 		r.Cygnetd(own.Replace(read(t, "swanctl/"+role+".toml")))
 	})
 	s.each(func(r *lab.Router, role string, own *strings.Replacer) {
-		r.WriteFile("/etc/cygnet/bird.conf", 0o644, own.Replace(read(t, "bird/"+role+".conf")))
-		r.Start("bird", nil, "/usr/sbin/bird",
-			"-f",
-			"-c", "/etc/cygnet/bird.conf",
-			"-s", "/run/bird.ctl")
+		startBIRD(r, own.Replace(read(t, "bird/"+role+".conf")))
 	})
 	s.awaitRoutes("bird")
 	s.awaitMesh(t)

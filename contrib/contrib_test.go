@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -101,6 +102,26 @@ func TestRoutingIsForTheseRouters(t *testing.T) {
 			"local " + spoke.Address.Addr().String() + " as",
 			"neighbor " + hub.Address.Addr().String() + " as",
 		},
+		"frr/reflector-hub.conf": {
+			"bgp router-id " + hub.Address.Addr().String(),
+			"bgp listen range " + hub.Address.Masked().String(),
+			"match interface " + hub.Name,
+		},
+		"frr/reflector-spoke.conf": {
+			"bgp router-id " + spoke.Address.Addr().String(),
+			"neighbor " + hub.Address.Addr().String() + " peer-group HUB",
+			"match interface " + spoke.Name,
+		},
+		"bird/reflector-hub.conf": {
+			"router id " + hub.Address.Addr().String(),
+			"local " + hub.Address.Addr().String() + " as",
+			"neighbor range " + hub.Address.Masked().String() + " as",
+		},
+		"bird/reflector-spoke.conf": {
+			"router id " + spoke.Address.Addr().String(),
+			"local " + spoke.Address.Addr().String() + " as",
+			"neighbor " + hub.Address.Addr().String() + " as",
+		},
 	} {
 		for _, fact := range facts {
 			if !strings.Contains(read(t, path), fact) {
@@ -110,57 +131,93 @@ func TestRoutingIsForTheseRouters(t *testing.T) {
 	}
 }
 
-// FRR accepts the example configurations. vtysh checks the commands of all daemons, bgpd checks its
-// own. Both exit with 0 on some errors, so the test also shows that they complain about a wrong
-// configuration.
+// FRR accepts the example configurations. vtysh checks the commands of all daemons, the daemon of
+// a unicast routing protocol checks its own: pimd does not without the devices and zebra. Both exit
+// with 0 on some errors, so the test also shows that they complain about a wrong configuration.
 func TestFRR(t *testing.T) {
-	check := func(path string) string {
+	check := func(path, daemon string) string {
+		commands := [][]string{{"vtysh", "-C", "-f", path}}
+		if daemon != "pimd" {
+			commands = append(commands,
+				[]string{"/usr/lib/frr/" + daemon, "-C", "-f", withoutOthers(t, path)})
+		}
 		var all []byte
-		for _, command := range [][]string{
-			{"vtysh", "-C", "-f", path},
-			{"/usr/lib/frr/bgpd", "-C", "-f", path},
-		} {
-			out, err := exec.Command(command[0], command[1:]...).CombinedOutput()
-			all = append(all, withoutVtyshConf(out)...)
+		for _, command := range commands {
+			c := exec.Command(command[0], command[1:]...)
+			out, err := c.CombinedOutput()
+			all = append(all, withoutChatter(out)...)
+			if c.Process != nil { // a daemon leaves a directory for its log behind
+				left := fmt.Sprintf("/var/tmp/frr/%s.%d", daemon, c.Process.Pid)
+				if err := os.RemoveAll(left); err != nil {
+					t.Error(err)
+				}
+			}
 			if err != nil {
 				all = append(all, err.Error()...)
 			}
 		}
 		return string(all)
 	}
-	for _, path := range []string{"frr/hub.conf", "frr/spoke.conf"} {
+	for _, path := range examples(t, "frr/*.conf") {
 		path, err := filepath.Abs(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if complaints := check(path); complaints != "" {
+		daemon := "bgpd"
+		switch text := read(t, path); {
+		case strings.Contains(text, "\nrouter ospf\n"):
+			daemon = "ospfd"
+		case strings.Contains(text, "\nrouter ospf6\n"):
+			daemon = "ospf6d"
+		case strings.Contains(text, "\n ip pim\n"):
+			daemon = "pimd"
+		}
+		if complaints := check(path, daemon); complaints != "" {
 			t.Errorf("%s:\n%s", path, complaints)
 		}
 		wrong := filepath.Join(t.TempDir(), "wrong.conf")
-		text := strings.Replace(
-			read(t, path),
-			" address-family ipv4 unicast\n",
-			" address-family ipv4 unicast\n  redistribute everything\n",
-			1)
+		text := strings.Replace(read(t, path), "\n ", "\n redistribute everything\n ", 1)
 		if err := os.WriteFile(wrong, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if complaints := check(wrong); !strings.Contains(complaints, "redistribute everything") {
-			t.Errorf("an error is not found:\n%s", complaints)
+		complaints := check(wrong, daemon)
+		if !strings.Contains(complaints, "redistribute everything") {
+			t.Errorf("an error in %s is not found:\n%s", path, complaints)
 		}
 	}
 }
 
-// withoutVtyshConf removes vtysh's complaint that it cannot open its own settings, which are
-// optional.
-func withoutVtyshConf(out []byte) []byte {
-	return regexp.MustCompile(`(?m)^% Can't open configuration file \S*/vtysh.conf .*\n`).
-		ReplaceAll(out, nil)
+// withoutOthers returns the path of a copy of a configuration that has no lines for bfdd and nhrpd:
+// the daemon of a routing protocol takes those for errors.
+func withoutOthers(t *testing.T, path string) string {
+	t.Helper()
+	text := regexp.MustCompile(`(?ms)^bfd\n.*?^exit\n`).ReplaceAllString(read(t, path), "")
+	text = regexp.MustCompile(`(?m)^( ip )?nhrp .*\n`).ReplaceAllString(text, "")
+	dir := t.TempDir()
+	// FRR's daemons read their files as a user of their own.
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, filepath.Base(path))
+	if err := os.WriteFile(copied, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// withoutChatter removes what is no complaint about the configuration: that vtysh cannot open its
+// own settings, which are optional, how ospf6d numbers its packets, and that a daemon with this
+// process number was here before and left the directory for its log.
+func withoutChatter(out []byte) []byte {
+	return regexp.MustCompile(`(?m)^% Can't open configuration file \S*/vtysh.conf .*\n|`+
+		`^.* OSPF6: \[\S+\] Higher order sequence number .*\n?|`+
+		`^.* failed to mkdir "/var/tmp/frr/\S+": File exists\n?|`+
+		`^.* crashlog and per-thread log buffering unavailable!\n?`).ReplaceAll(out, nil)
 }
 
 // BIRD accepts the example configurations.
 func TestBIRD(t *testing.T) {
-	for _, path := range birdExamples {
+	for _, path := range examples(t, "bird/*.conf") {
 		if out, err := exec.Command(
 			"/usr/sbin/bird", "-p", "-c", path,
 		).CombinedOutput(); err != nil {
@@ -169,13 +226,20 @@ func TestBIRD(t *testing.T) {
 	}
 }
 
-// birdExamples are the paths of the example configurations for BIRD.
-var birdExamples = []string{"bird/hub.conf", "bird/spoke.conf"}
+// examples returns the paths of the examples that match a pattern.
+func examples(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no example matches %s: %v", pattern, err)
+	}
+	return paths
+}
 
 // The examples for BIRD recognize cygnetd's routes by the routing protocol number that the daemon
 // gives its routes.
 func TestBIRDKnowsOurRoutes(t *testing.T) {
-	for _, path := range birdExamples {
+	for _, path := range examples(t, "bird/*.conf") {
 		number := regexp.MustCompile(`(?m)^define CYGNET = (\d+);`).
 			FindStringSubmatch(read(t, path))
 		if number == nil || !strings.Contains(
@@ -222,7 +286,7 @@ func exported(t *testing.T) map[string]bool {
 	counts := map[string]uint64{"x": 1}
 	status := &api.Status{Counters: api.Counters{Received: counts, Sent: counts, Dropped: counts}}
 	var text bytes.Buffer
-	if err := api.WriteMetrics(&text, status); err != nil {
+	if err := api.WriteMetrics(&text, status, 100); err != nil {
 		t.Fatal(err)
 	}
 	all := map[string]bool{}
@@ -242,7 +306,7 @@ func TestMetricsExist(t *testing.T) {
 			t.Errorf("%s asks for %q only", path, asked)
 		}
 		for _, name := range asked {
-			if !has[name] {
+			if name = strings.TrimSuffix(name, "_bucket"); !has[name] {
 				t.Errorf("%s asks for %s, which the daemon does not export", path, name)
 			}
 		}
@@ -253,7 +317,7 @@ func TestMetricsExist(t *testing.T) {
 func TestMetricsAreAllUsed(t *testing.T) {
 	text := read(t, "prometheus/cygnet.rules.yml") + read(t, "grafana/cygnet.json")
 	for name := range exported(t) {
-		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(text) {
+		if !regexp.MustCompile(`\b` + name + `(_bucket)?\b`).MatchString(text) {
 			t.Errorf("neither alerts nor dashboard use %s", name)
 		}
 	}

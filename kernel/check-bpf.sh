@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rebuilds the eBPF objects from datapath/bpf and fence/bpf and compares them, and the Go files around them, byte for byte with
-# those of the repository.
+# Rebuilds the eBPF objects from datapath/bpf, fence/bpf and multicast/bpf and compares them, and the Go files around them, byte for
+# byte with those of the repository.
 #
 #   kernel/check-bpf.sh
 #
@@ -17,14 +17,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cp "$here/../go.mod" "$here/../go.sum" "$work/"
-for package in datapath fence; do
+for package in datapath fence multicast; do
 	mkdir -p "$work/kernel/$package"
 	cp -R "$here/$package/bpf.go" "$here/$package/bpf" "$work/kernel/$package/"
 done
 (cd "$work" && go generate ./kernel/...)
 
 status=0
-for file in datapath/bpf_bpfel datapath/bpf_bpfeb fence/fence_bpfel fence/fence_bpfeb; do
+for file in datapath/bpf_bpfel datapath/bpf_bpfeb fence/fence_bpfel fence/fence_bpfeb \
+	multicast/bpf_bpfel multicast/bpf_bpfeb; do
 	cmp "$work/kernel/$file.go" "$here/$file.go" || status=1
 	cmp "$work/kernel/$file.o" "$here/$file.o" || status=1
 done

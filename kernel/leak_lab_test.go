@@ -40,7 +40,7 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		return func() error {
 			return tunnel.New(tunnel.Config{
 				Name: name, Underlay: "under0", Protected: true,
-				Address: netip.MustParsePrefix("10.255.0.1/24"),
+				Addresses: []netip.Prefix{netip.MustParsePrefix("10.255.0.1/24")},
 			}, kerneltest.Log(t)).Run(t.Context(), func(tunnel.State) {})
 		}
 	}
@@ -77,7 +77,14 @@ func TestFailuresLeaveNothingOpen(t *testing.T) {
 		"a guard without permission": unprivileged(func() error {
 			return xfrm.EnsureGuard(netip.MustParseAddr("198.51.100.1"))
 		}),
-		"the address of no device": func() error { return second(rtnl.UnderlayAddress("none0")) },
+		"the address of no device": func() error {
+			r, err := rtnl.Open()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			return second(r.UnderlayAddresses("none0", rtnl.Underlay{}))
+		},
 		"ESP states without permission": unprivileged(func() error {
 			return second(xfrm.ESPStates(netip.MustParseAddr("198.51.100.1")))
 		}),

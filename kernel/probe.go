@@ -62,7 +62,19 @@ func probe() []Feature {
 			true, true},
 		{"eBPF programs at network interfaces", datapath.Probe(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
 		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
+		{"policy routing (CONFIG_IP_MULTIPLE_TABLES)", probeRule(), "shortcuts to single addresses do not come where a routing protocol has a host route to the very address (set host_table = 0)", false, false},
 	}
+}
+
+// HasIPv6 reports whether this machine's kernel has IPv6 switched on. It may cause the kernel to
+// load the module.
+func HasIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return !errors.Is(err, unix.EAFNOSUPPORT)
+	}
+	unix.Close(fd)
+	return true
 }
 
 // probeGRE creates an mGRE tunnel.
@@ -73,9 +85,9 @@ func probeGRE(local netip.Addr) error {
 	}
 	defer r.Close()
 	if err := r.CreateGRE("probe", rtnl.GREParams{
-		Local:    local,
-		TTL:      64,
-		Fragment: true,
+		Local:   local,
+		TTL:     64,
+		OuterDF: rtnl.OuterDFNever,
 	}); errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("%w (%w)", rtnl.ErrNoGRE, err)
 	} else if err != nil {
@@ -106,6 +118,16 @@ func probeESP(local, peer netip.Addr) error {
 	}
 	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them",
 		err)
+}
+
+// probeRule adds a rule, as routes in a table of their own need it.
+func probeRule() error {
+	rule := vnl.NewRule()
+	rule.Table, rule.Priority = 84, 1
+	if err := vnl.RuleAdd(rule); err != nil {
+		return fmt.Errorf("add a rule: %w: boot a kernel that has policy routing", err)
+	}
+	return nil
 }
 
 // probeMark sets the option that has a socket report the marks of received packets.

@@ -20,7 +20,7 @@ func TestProbe(t *testing.T) {
 		return
 	}
 	features, err := Probe()
-	if err != nil || len(features) != 5 {
+	if err != nil || len(features) != 6 {
 		t.Fatalf("%+v, %v", features, err)
 	}
 	for _, f := range features {

@@ -3,11 +3,14 @@ package nhrpd
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"cygnet/kernel/datapath"
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/linklocal"
 )
 
 // openPath attaches the eBPF programs to a tunnel device. From their first packet on, they admit
@@ -22,19 +25,22 @@ func (r *runner) openPath(
 		Redirect:    r.config.Redirect,
 		Admission:   r.config.Admission,
 		SourceCheck: r.config.SourceCheck,
+		LinkLocals:  linkLocals(&r.config),
 		Client:      len(r.config.NHS) > 0,
 		Peers:       r.mostPeers(),
+		Links:       2 * r.config.Limits.Links,
 	}
+	cfg.MSS.IPv4, cfg.MSS.IPv6 = r.config.SegmentSizes()
 	var now []engine.AdmissionChange
 	err := r.loop.call(ctx, func(time.Time) {
 		now = r.loop.engine.Admitted(r.config.Name)
+		for _, a := range now {
+			cfg.Admitted = append(cfg.Admitted, r.loop.kernelAdmission(a))
+		}
 		cfg.Adopt = !r.loop.settled
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	for _, a := range now {
-		cfg.Admitted = append(cfg.Admitted, kernelAdmission(a))
 	}
 	before := r.config.Admission
 	cfg.Changed = func(st datapath.State) {
@@ -51,6 +57,16 @@ func (r *runner) openPath(
 	r.logEnforced(before, st)
 	before = st.Admission
 	return path, now, err
+}
+
+// linkLocals returns the range of the overlay addresses of an interface if link-local addresses
+// belong to them, and else the zero prefix.
+func linkLocals(c *config.Interface) netip.Prefix {
+	overlay := c.IPv6().Overlay
+	if !linklocal.Overlay(overlay).Exist() {
+		return netip.Prefix{}
+	}
+	return overlay
 }
 
 // logEnforced logs when the programs stop enforcing admission, and when they enforce it again.
@@ -106,7 +122,7 @@ func (i *iface) admissionReason() string {
 // It doubles that number, because an admission stays for a while after its last reason.
 func (r *runner) mostPeers() int {
 	l := r.config.Limits
-	most := l.Shortcuts + l.Answers + len(r.config.Maps) + 16*len(r.config.NHS)
+	most := l.Shortcuts + l.Answers + len(r.config.Maps) + 2*16*len(r.config.NHS)
 	if r.config.Server {
 		most += l.Bindings
 	}
@@ -114,8 +130,14 @@ func (r *runner) mostPeers() int {
 }
 
 // kernelAdmission turns the engine's admission into the kernel's.
-func kernelAdmission(c engine.AdmissionChange) datapath.Admission {
-	return datapath.Admission{NBMA: c.NBMA, NHS: c.NHS, Shared: c.Shared, Delete: c.Delete}
+func (l *loop) kernelAdmission(c engine.AdmissionChange) datapath.Admission {
+	l.names.Use(admissionUse(c.PeerKey), c.ID, c.Delete)
+	return datapath.Admission{
+		NBMA:   l.names.LinkAddress(c.ID),
+		NHS:    c.NHS,
+		Shared: c.Shared,
+		Delete: c.Delete,
+	}
 }
 
 // admit hands the engine's changes of admission to the kernel. carryOut calls it before it sends
@@ -126,7 +148,7 @@ func (l *loop) admit() {
 		device := changes[0].Interface
 		var batch []datapath.Admission
 		for len(changes) > 0 && changes[0].Interface == device {
-			batch = append(batch, kernelAdmission(changes[0]))
+			batch = append(batch, l.kernelAdmission(changes[0]))
 			changes = changes[1:]
 		}
 		if i := l.interfaces[device]; i != nil {
@@ -160,12 +182,12 @@ func (l *loop) catchUp(i *iface) {
 	var changes []datapath.Admission
 	for _, a := range l.engine.Admitted(i.name) {
 		if have, there := before[a.PeerKey]; !there || have != a {
-			changes = append(changes, kernelAdmission(a))
+			changes = append(changes, l.kernelAdmission(a))
 		}
 		delete(before, a.PeerKey)
 	}
 	for k := range before {
-		changes = append(changes, datapath.Admission{NBMA: k.NBMA, Delete: true})
+		changes = append(changes, datapath.Admission{NBMA: l.names.LinkAddress(k.ID), Delete: true})
 	}
 	i.channel.admitted = nil
 	i.admit(changes)
@@ -176,6 +198,10 @@ func (l *loop) catchUp(i *iface) {
 func (l *loop) settleAdmission() {
 	l.settled = true
 	for i := range l.opened() {
+		i.completed()
+		if i.channel != nil && i.channel.links != nil {
+			i.channel.links.Settle()
+		}
 		path := i.path()
 		if path == nil {
 			continue

@@ -15,6 +15,9 @@ import (
 	"cygnet/kernel/datapath"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/translate"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // fakePath is a data path without a kernel. It lets nothing pass, and remembers which peers it was
@@ -69,6 +72,10 @@ func (p *fakePath) Use() ([]datapath.Use, error)              { return nil, data
 func (p *fakePath) Sent() ([]datapath.Sent, error)            { return p.world.sentNow(), nil }
 func (p *fakePath) EnableMarks() error                        { return datapath.ErrNoMarks }
 func (p *fakePath) SetMarked(map[netip.Addr]netip.Addr) error { return datapath.ErrNoMarks }
+func (p *fakePath) Companion() (datapath.Companion, error) {
+	return datapath.Companion{}, datapath.ErrNoCompanion
+}
+func (p *fakePath) Links() (datapath.Links, error) { return datapath.Links{}, nil }
 func (p *fakePath) Stats() (datapath.Stats, error) {
 	p.world.used("data path", p.closed)
 	return datapath.Stats{
@@ -79,6 +86,7 @@ func (p *fakePath) Stats() (datapath.Stats, error) {
 		Restored:    9,
 		OverShare:   10,
 		NHRPFlood:   11,
+		MSSLowered:  12,
 	}, nil
 }
 func (p *fakePath) Close() error { close(p.closed); p.world.isClosed(); return nil }
@@ -235,8 +243,9 @@ func TestStatusTellsWhatHolds(t *testing.T) {
 			if diff := cmp.Diff(test.want, got, sameAddrs, cmp.Comparer(samePrefix)); diff != "" {
 				t.Errorf("with %+v the status (-want +got):\n%s", test.state, diff)
 			}
-			if i.DataPathRestored != 9 {
-				t.Errorf("restored: %d, want 9", i.DataPathRestored)
+			if i.DataPathRestored != 9 || i.MSSLowered != 12 {
+				t.Errorf("restored: %d, want 9; segment sizes lowered: %d, want 12",
+					i.DataPathRestored, i.MSSLowered)
 			}
 		}
 	})
@@ -266,7 +275,7 @@ func TestAdmissionCatchesUp(t *testing.T) {
 	c := testConfig(t, []byte(spokeToml), t.TempDir())
 	d := New("", c, w.platform(), t.Output())
 	now := time.Now()
-	d.loop.engine.Configure(now, engineConfig(c), &d.loop.out)
+	d.loop.engine.Configure(now, translate.EngineConfig(c), &d.loop.out)
 	d.loop.engine.Handle(now, engine.NHSResolved{
 		Interface: "gre1",
 		Name:      "hub.example.net",
@@ -280,7 +289,7 @@ func TestAdmissionCatchesUp(t *testing.T) {
 	d.loop.open(d.newRunner(c.Interfaces[0]))
 	gre1 := d.loop.iface("gre1")
 	gre1.channel = &channel{path: path, admitted: []engine.AdmissionChange{
-		{PeerKey: engine.PeerKey{Interface: "gre1", NBMA: gone}},
+		{PeerKey: engine.PeerKey{Interface: "gre1", ID: peerid.At(gone)}},
 	}}
 	d.loop.catchUp(gre1)
 	want := map[netip.Addr]datapath.Admission{theNHS.NBMA: theNHS}

@@ -2,13 +2,7 @@ package nhrpd
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -17,63 +11,12 @@ import (
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/policy"
+	"cygnet/nhrpd/statedir"
 )
-
-// blockedFile is the file that keeps who is blocked. It is not part of the saved state: the saved
-// state may be lost without harm, and the blocks may not.
-type blockedFile struct{ dir string }
-
-// blockRecord is the entry of one identity in the file. Its names are those of the file: they must
-// not change, since a block must not be lost in an upgrade.
-type blockRecord struct {
-	Identity string    `json:"Identity"`
-	Since    time.Time `json:"Since"` // when the block began
-	Until    time.Time `json:"Until"` // when it ends; zero: it lasts until it is taken back
-}
-
-// path returns the path of the file.
-func (f blockedFile) path() string { return filepath.Join(f.dir, "blocked.json") }
-
-// load returns who is blocked. It returns nobody and no error if there is no file yet.
-func (f blockedFile) load() ([]engine.Block, error) {
-	data, err := os.ReadFile(f.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read who is blocked: %w", err)
-	}
-	var records []blockRecord
-	if err := json.Unmarshal(data, &records); err != nil {
-		return nil, fmt.Errorf("read who is blocked in %s: %w; remove the file to start with nobody blocked",
-			f.path(), err)
-	}
-	blocked := make([]engine.Block, 0, len(records))
-	for _, r := range records {
-		blocked = append(blocked, engine.Block(r))
-	}
-	return blocked, nil
-}
-
-// save replaces the file, and returns when the new one is on the disk, or with an error.
-func (f blockedFile) save(blocked []engine.Block) error {
-	records := make([]blockRecord, 0, len(blocked))
-	for _, b := range blocked {
-		records = append(records, blockRecord(b))
-	}
-	data, err := json.MarshalIndent(records, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(f.path(), func(w io.Writer) error {
-		_, err := w.Write(append(data, '\n'))
-		return err
-	})
-}
 
 // blocks is who is blocked. The engine has the list, and the file keeps it.
 type blocks struct {
-	blockedFile
+	file     statedir.Blocked
 	loop     *loop
 	changing sync.Mutex // held while one caller changes the list and saves it
 }
@@ -162,7 +105,7 @@ func (b *blocks) change(ctx context.Context, f func(time.Time) error) error {
 	if refused != nil {
 		return refused
 	}
-	if err := b.save(blocked); err != nil {
+	if err := b.file.Save(blocked); err != nil {
 		return fmt.Errorf("it is done, but a restart will not know it: %w", err)
 	}
 	return nil

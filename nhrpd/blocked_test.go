@@ -2,15 +2,13 @@ package nhrpd
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 )
 
@@ -24,7 +22,7 @@ func TestBlockIsSaved(t *testing.T) {
 		if err := d.Block(t.Context(), "spoke2.example.net", 0); err != nil {
 			t.Fatal(err)
 		}
-		saved, err := d.blocks.load()
+		saved, err := d.blocks.file.Load()
 		if err != nil || len(saved) != 2 || saved[0].Identity != "hub.example.net" ||
 			saved[0].Until.Sub(saved[0].Since) != time.Hour || !saved[1].Until.IsZero() {
 			t.Errorf("saved %+v, %v", saved, err)
@@ -42,7 +40,7 @@ func TestBlockIsSaved(t *testing.T) {
 		if err := d.Unblock(t.Context(), "HUB.example.net"); err != nil {
 			t.Fatal(err)
 		}
-		if saved, _ := d.blocks.load(); len(saved) != 1 {
+		if saved, _ := d.blocks.file.Load(); len(saved) != 1 {
 			t.Errorf("saved after unblock: %+v", saved)
 		}
 	})
@@ -62,65 +60,38 @@ func TestBlockRefusals(t *testing.T) {
 	})
 }
 
-// The file keeps its form over versions: a block must not be lost in an upgrade.
-func TestFormOfTheBlockedFile(t *testing.T) {
-	const form = `[
-  {
-    "Identity": "a",
-    "Since": "2026-11-30T12:00:00Z",
-    "Until": "0001-01-01T00:00:00Z"
-  }
-]
-`
-	f := blockedFile{dir: t.TempDir()}
-	if err := os.WriteFile(f.path(), []byte(form), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	want := []engine.Block{
-		{Identity: "a", Since: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)},
-	}
-	got, err := f.load()
-	if d := cmp.Diff(want, got); err != nil || d != "" {
-		t.Fatalf("loaded with error %v (- want, + got):\n%s", err, d)
-	}
-	if err := f.save(want); err != nil {
-		t.Fatal(err)
-	}
-	if data, err := os.ReadFile(f.path()); err != nil || string(data) != form {
-		t.Errorf("saved with error %v:\n%swant:\n%s", err, data, form)
-	}
-}
-
-// A block outlasts the daemon, unless its time is over. A list that cannot be read keeps the daemon
-// from starting, so that it lets in nobody by accident.
-func TestBlockedFile(t *testing.T) {
-	f := blockedFile{dir: t.TempDir() + "/new"}
-	if got, err := f.load(); err != nil || got != nil {
-		t.Errorf("no file: %v %v", got, err)
-	}
+// A block of an earlier run counts from the start, unless its time is over.
+func TestBlocksAtStart(t *testing.T) {
 	now := time.Now()
-	want := []engine.Block{
+	b := blocks{loop: &loop{engine: engine.New(nil, 0)}}
+	b.restore(now, []engine.Block{
 		{Identity: "a", Since: now},
 		{Identity: "b", Since: now, Until: now.Add(-time.Second)},
-	}
-	if err := f.save(want); err != nil {
-		t.Fatal(err)
-	}
-	got, err := f.load()
-	if err != nil || len(got) != 2 || !got[0].Since.Equal(now) {
-		t.Errorf("loaded %+v, %v", got, err)
-	}
-	b := blocks{loop: &loop{engine: engine.New(nil, 0)}}
-	b.restore(now, got)
+	})
 	if blocked := b.loop.engine.Blocked(); len(blocked) != 1 || blocked[0].Identity != "a" {
 		t.Errorf("blocked at start: %+v", blocked)
 	}
-	if err := os.WriteFile(f.path(), []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
+}
+
+// A reload that only changes which NHSs are used leaves the tunnel and the socket alone. Another
+// NHS does not.
+func TestReloadOfPrioritiesKeepsTheRunner(t *testing.T) {
+	const nhs = `nhs      = [{ nbma = "hub.example.net" }]`
+	with := func(lines string) config.Interface {
+		return testConfig(t, []byte(strings.Replace(spokeToml, nhs, lines, 1)), "").Interfaces[0]
 	}
-	if _, err := f.load(); err == nil ||
-		!strings.Contains(err.Error(), "remove the file to start with nobody blocked") {
-		t.Errorf("a broken file: %v", err)
+	before := with(nhs)
+	for lines, goesOn := range map[string]bool{
+		`nhs = [{ nbma = "hub.example.net", priority = 3, cluster = 2 }]
+nhs_cluster = [{ cluster = 2, max_connections = 1 }]
+fallback_delay = "1s"`: true,
+		`nhs = [{ nbma = "hub2.example.net" }]`:                               false,
+		`nhs = [{ nbma = "hub.example.net" }, { nbma = "hub2.example.net" }]`: false,
+		`nhs = [{ nbma = "hub.example.net", protocol = "10.255.0.1" }]`:       false,
+	} {
+		if got := canGoOn(before, with(lines)); got != goesOn {
+			t.Errorf("with %s the runner goes on: %v, want %v", lines, got, goesOn)
+		}
 	}
 }
 

@@ -7,6 +7,11 @@ import (
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tables"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/notice"
+	"cygnet/nhrpd/translate"
+	"cygnet/vici"
 )
 
 // carryOut does what the engine decided in this turn, and empties the engine's output. The order
@@ -16,16 +21,26 @@ func (l *loop) carryOut(now time.Time) {
 	l.setMarked()
 	l.wantEntries()
 	for _, sa := range l.out.SAs {
-		l.strongswan.Want(saKey(sa.PeerKey), wanted(sa.Want))
+		l.strongswan.Want(l.saKey(sa.PeerKey), translate.Want(sa.Want))
 	}
 	l.admit()
-	l.send()
+	l.setReceivers()
+	l.send(now)
+	l.complete()
+	l.followNHSs()
+	l.tellUplinks()
 	l.closePeers()
 	for _, name := range l.out.ReadUse {
 		if i := l.interfaces[name]; i != nil && i.runner != nil {
 			i.runner.askUse()
 		}
 	}
+	for _, n := range l.out.Resolve {
+		if i := l.interfaces[n.Interface]; i != nil && i.runner != nil {
+			i.runner.askResolve(n.Name)
+		}
+	}
+	l.askAuthorizers()
 	l.logEvents(now)
 	if l.out.StateChanged {
 		l.saveSoon()
@@ -50,6 +65,18 @@ func (l *loop) logEvents(now time.Time) {
 	})
 }
 
+// logEvent logs one event of the engine, which also puts it into the journal, and counts what it
+// says.
+func (l *loop) logEvent(now time.Time, n *engine.Notice) {
+	l.took.add(n)
+	if n.Quiet && n.Kind == engine.NoticePeerLost { // neither the log nor the journal gets it
+		l.happened.CountFlap(api.Event{
+			Time: now, Interface: n.Interface, NBMA: n.NBMA, Identity: n.Identity,
+		})
+	}
+	notice.Log(l.log, now, n)
+}
+
 // wantEntries hands changes of neighbours and routes to the kernel's reconciler, which brings them
 // into the safe order.
 func (l *loop) wantEntries() {
@@ -58,15 +85,24 @@ func (l *loop) wantEntries() {
 	}
 	changes := make([]tables.Change, 0, len(l.out.Neighbors)+len(l.out.Routes))
 	for _, n := range l.out.Neighbors {
-		neighbor := &rtnl.Neighbor{Device: n.Interface, Protocol: n.Protocol, NBMA: n.NBMA}
+		neighbor := &rtnl.Neighbor{
+			Device:   n.Interface,
+			Protocol: n.Protocol,
+			NBMA:     l.names.LinkAddress(n.Peer),
+		}
+		l.names.Use(neighborUse{n.Interface, n.Protocol}, n.Peer, n.Delete)
 		changes = append(changes, tables.Change{Neighbor: neighbor, Delete: n.Delete})
 	}
 	for _, r := range l.out.Routes {
-		route := &rtnl.Route{Device: r.Interface, Prefix: r.Prefix, NextHop: r.NextHop}
-		if i := l.interfaces[r.Interface]; i != nil {
-			route.Table, route.Metric = i.config.Table, i.config.Metric
+		route := &rtnl.Route{
+			Device:  r.Interface,
+			Prefix:  r.Prefix,
+			NextHop: r.NextHop,
+			Table:   r.Table,
+			Metric:  r.Metric,
+			MTU:     uint32(r.MTU),
 		}
-		changes = append(changes, tables.Change{Route: route, Delete: r.Delete})
+		changes = append(changes, tables.Change{Route: route, Rule: r.Rule, Delete: r.Delete})
 	}
 	l.tables.Want(changes)
 	l.dirty = true
@@ -81,22 +117,29 @@ func (l *loop) closePeers() {
 	closed, expelled := slices.Clone(l.out.Closed), slices.Clone(l.out.Expelled)
 	l.tables.After(func() {
 		for _, x := range expelled {
-			l.strongswan.Expel(saKey(x.PeerKey), x.Identity)
+			l.strongswan.Expel(l.saKey(x.PeerKey), x.Identity)
 		}
 		for _, k := range closed {
-			l.strongswan.Close(saKey(k))
+			l.strongswan.Close(l.saKey(k))
 		}
 	})
 }
 
 // send sends the packets. Packets in a row that leave by the same interface are one batch.
-func (l *loop) send() {
+func (l *loop) send(now time.Time) {
 	packets := l.out.Packets
+	if len(l.watchers) > 0 {
+		for i := range packets {
+			p := &packets[i]
+			l.watched(now, l.interfaces[p.Interface], p.To, p.Data, true)
+		}
+	}
 	for len(packets) > 0 {
 		device := packets[0].Interface
 		batch := l.sending[:0]
 		for len(packets) > 0 && packets[0].Interface == device {
-			batch = append(batch, nhrpsocket.Message{NBMA: packets[0].To, Data: packets[0].Data})
+			to := l.names.LinkAddress(packets[0].To)
+			batch = append(batch, nhrpsocket.Message{NBMA: to, Data: packets[0].Data})
 			packets = packets[1:]
 		}
 		l.sendBatch(device, batch)
@@ -119,4 +162,11 @@ func (l *loop) sendBatch(device string, batch []nhrpsocket.Message) {
 	l.sendErrors["kernel refused"] += uint64(len(batch) - sent)
 	l.log.Warn("some NHRP packets could not be sent",
 		"interface", device, "packets", len(batch)-sent, "error", err)
+}
+
+// saKey returns how strongSwan knows a peer of the engine's, as the peer of a group.
+func (l *loop) saKey(k engine.PeerKey) vici.Key {
+	key := translate.SAKey(k)
+	key.Interface = l.groups.Of(k.Interface)
+	return key
 }

@@ -13,7 +13,7 @@ import (
 	"cygnet/nhrpd/preflight"
 )
 
-// The status shows what is wrong with certificates, at the latest an hour after it began, and no
+// The status shows what is wrong with certificates, at the latest a minute after it began, and no
 // longer once it is gone.
 func TestCertificatesAreWatched(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {

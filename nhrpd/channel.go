@@ -7,13 +7,18 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cygnet/kernel/datapath"
+	"cygnet/kernel/multicast"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/peeruse"
+	"cygnet/nhrpd/platform"
+	"cygnet/nhrpd/policymark"
 	"cygnet/nhrpd/wait"
 )
 
@@ -21,11 +26,27 @@ import (
 // socket and the data path.
 type channel struct {
 	index  int
-	socket Socket
+	local  atomic.Pointer[netip.Addr] // the address that the tunnel sends from
+	socket platform.Socket
 	path   datapath.Path // nil if the kernel has none
 	// admitted has the peers that were admitted when openPath attached path. It is nil once the
 	// loop has caught up with the changes since.
 	admitted []engine.AdmissionChange
+
+	// Only the loop uses these two. replicator is nil while nothing replicates what is sent to
+	// groups. attached has its first receivers, until the loop has caught up with the changes
+	// since.
+	replicator platform.Replicator
+	attached   map[multicast.Peer]bool
+
+	// links has the devices of the peers at IPv6 addresses; only the loop uses it, and it is nil
+	// while there can be none. The rest is keepChannel's: the address that the links send from, the
+	// VRF that they are bound to, and how to end their task.
+	links      platform.Links
+	six        netip.Addr
+	vrf        int
+	endLinks   context.CancelFunc
+	linksEnded chan struct{}
 
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -36,6 +57,7 @@ type batch struct {
 	iface    *iface
 	messages []nhrpsocket.Message // the first n are packets
 	n        int
+	byPolicy []bool        // for each packet, whether the kernel's policies have its mark
 	done     chan struct{} // has room for one value; the loop sends it when the turn ends
 }
 
@@ -58,11 +80,13 @@ func (r *runner) openChannel(ctx context.Context, st tunnel.State) (*channel, er
 	r.problems.ResolveAll(api.ProblemShortcuts, r.config.Name)
 	ctx, cancel := context.WithCancel(ctx)
 	ch := &channel{index: st.Index, socket: socket, path: path, admitted: admitted, cancel: cancel}
+	ch.local.Store(&st.Local)
 	ch.tasks.Go(func() { r.read(ctx, ch) })
 	ch.tasks.Go(func() { r.readUse(ctx, ch) })
 	if path != nil {
 		ch.tasks.Go(func() { r.sample(ctx, ch) })
 	}
+	ch.tasks.Go(func() { r.replicate(ctx, ch) })
 	if r.config.Shortcut {
 		ch.tasks.Go(func() { r.watchMisses(ctx, ch) })
 	}
@@ -75,6 +99,7 @@ func (ch *channel) close() {
 		return
 	}
 	ch.cancel()
+	ch.closeLinks()
 	ch.socket.Close()
 	if ch.path != nil {
 		ch.path.Close()
@@ -90,8 +115,12 @@ func (r *runner) read(ctx context.Context, ch *channel) {
 	b := &batch{
 		iface:    r.iface,
 		messages: make([]nhrpsocket.Message, batchSize),
+		byPolicy: make([]bool, batchSize),
 		done:     make(chan struct{}, 1),
 	}
+	marks := policymark.New(func() (map[netip.Addr]netip.Addr, error) {
+		return r.platform.MarkedPeers(*ch.local.Load())
+	})
 	for {
 		n, err := ch.socket.ReadBatch(b.messages)
 		if err != nil {
@@ -105,6 +134,12 @@ func (r *runner) read(ctx context.Context, ch *channel) {
 			continue
 		}
 		b.n = n
+		if r.config.Protected {
+			for i := range b.messages[:n] {
+				m := &b.messages[i]
+				b.byPolicy[i] = m.Mark != 0 && marks.Has(time.Now(), m.Mark, m.NBMA)
+			}
+		}
 		select {
 		case r.loop.batches <- b:
 		case <-ctx.Done():
@@ -124,7 +159,7 @@ func (r *runner) sample(ctx context.Context, ch *channel) {
 	err := ch.path.Run(ctx, func(found datapath.Redirect) {
 		r.loop.offer(engine.Redirected{
 			Interface: r.config.Name,
-			From:      found.From,
+			From:      r.loop.names.PeerAt(found.From),
 			Packet:    append([]byte(nil), found.Packet...),
 		})
 	})
@@ -164,7 +199,7 @@ func (r *runner) watchMisses(ctx context.Context, ch *channel) {
 // readUse reads, whenever the engine asks, when each peer was last used. Where the data path does
 // not count, it reads the byte counters of the SAs.
 func (r *runner) readUse(ctx context.Context, ch *channel) {
-	counters := newCounterUse()
+	counters, group := peeruse.New(), r.loop.groups.Of(r.config.Name)
 	for {
 		select {
 		case <-ctx.Done():
@@ -173,11 +208,13 @@ func (r *runner) readUse(ctx context.Context, ch *channel) {
 		}
 		used := engine.Used{Interface: r.config.Name}
 		if uses, err := useOf(ch.path); err == nil {
+			used.Exact = true
 			for _, u := range uses {
-				used.Peers = append(used.Peers, engine.PeerUse(u))
+				use := engine.PeerUse{ID: r.loop.names.PeerAt(u.NBMA), Out: u.Out, In: u.In}
+				used.Peers = append(used.Peers, use)
 			}
 		} else {
-			used.Peers = counters.read(time.Now(), r.config.Name, r.strongswan.SAs())
+			used.Peers = counters.Read(time.Now(), group, r.strongswan.SAs())
 		}
 		r.loop.post(ctx, used)
 	}
@@ -208,18 +245,19 @@ func (ch *channel) addDrops(dropped map[string]uint64) {
 		}
 	}
 	ch.addDataDrops(dropped)
+	ch.addMulticastDrops(dropped)
 }
 
-// restored returns how many programs and table entries the data path had to restore.
-func (ch *channel) restored() uint64 {
+// counts returns what the programs of the data path have counted; nothing if there are none.
+func (ch *channel) counts() datapath.Stats {
 	if ch == nil || ch.path == nil {
-		return 0
+		return datapath.Stats{}
 	}
 	st, err := ch.path.Stats()
 	if err != nil {
-		return 0
+		return datapath.Stats{}
 	}
-	return st.Restored
+	return st
 }
 
 // addDataDrops adds, by reason, the data that the programs dropped and the redirects that they
@@ -233,17 +271,19 @@ func (ch *channel) addDataDrops(dropped map[string]uint64) {
 		return
 	}
 	for reason, n := range map[string]uint64{
-		"data: not admitted":                            st.NotAdmitted,
-		"data: wrong source":                            st.WrongSource,
-		"data: would go back to the NHS that sent it":   st.Looped,
-		"data: no SA with the receiver behind NAT":      st.NoMark,
-		"data: no device for receivers behind NAT":      st.NoWay,
-		"data: GRE that belongs to no tunnel, received": st.Unclaimed,
-		"redirect not looked at: too many a second":     st.Limited,
-		"redirect not looked at: too many of one peer":  st.OverShare,
-		"NHRP: too much from one peer":                  st.NHRPFlood,
-		"redirect not looked at: the daemon is busy":    st.Lost,
-		"NFLOG: logged by a rule that is too broad":     st.Foreign,
+		"data: not admitted":                                st.NotAdmitted,
+		"data: wrong source":                                st.WrongSource,
+		"data: would go back to the NHS that sent it":       st.Looped,
+		"data: no SA with the receiver behind NAT":          st.NoMark,
+		"data: no device for receivers behind NAT":          st.NoWay,
+		"data: no device for a receiver at an IPv6 address": st.NoLink,
+		"data: came by a device that no IPv6 peer has":      st.NoOwner,
+		"data: GRE that belongs to no tunnel, received":     st.Unclaimed,
+		"redirect not looked at: too many a second":         st.Limited,
+		"redirect not looked at: too many of one peer":      st.OverShare,
+		"NHRP: too much from one peer":                      st.NHRPFlood,
+		"redirect not looked at: the daemon is busy":        st.Lost,
+		"NFLOG: logged by a rule that is too broad":         st.Foreign,
 	} {
 		if n > 0 {
 			dropped[reason] += n

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// certificateInterval is how often the daemon checks the certificates. That is often enough,
-	// because a certificate that will expire is reported a month ahead.
-	certificateInterval = time.Hour
+	// certificateInterval is how often the daemon checks the certificates, which takes some small
+	// files to read. A certificate that will expire is reported a month ahead; one that was renewed
+	// is to be out of the status soon, since that is where an administrator looks.
+	certificateInterval = time.Minute
 	// surroundingsInterval is how often the daemon checks the surroundings of the tunnels, to log;
 	// a status checks by itself.
 	surroundingsInterval = time.Minute
@@ -37,7 +38,7 @@ func (d *Daemon) advise() {
 }
 
 // watchCertificates checks the certificates of all interfaces at the start, after a reload, and
-// every hour, together with charon's settings. It logs each new finding about certificates once.
+// every minute, together with charon's settings. It logs each new finding about certificates once.
 func (d *Daemon) watchCertificates(ctx context.Context) error {
 	return d.certificates.Run(ctx, certificateInterval, d.checkCertificates,
 		func(f preflight.Finding) bool {

@@ -84,11 +84,11 @@ func TestStopRemovesTheFrontGuard(t *testing.T) {
 }
 
 // The status tells at once what the fence stopped on its way out, and after the next poll
-// what lets it pass. It shows both for ten minutes. What comes in from strangers is only counted.
+// what lets it pass. It shows both for ten minutes. What comes in from others is only counted.
 func TestStatusShowsStoppedGRE(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
-		stranger := netip.MustParseAddr("203.0.113.66")
+		other := netip.MustParseAddr("203.0.113.66")
 		w.fence.mu.Lock()
 		w.fence.status = fence.Status{Devices: []string{"eth0"}}
 		w.fence.pairs = []fence.Crossing{
@@ -101,13 +101,13 @@ func TestStatusShowsStoppedGRE(t *testing.T) {
 			},
 			{
 				Local:    tunnelThere.Local,
-				Remote:   stranger,
+				Remote:   other,
 				In:       9,
 				InAt:     time.Now(),
 				InDevice: "eth0",
 			},
 			{
-				Local:     stranger,
+				Local:     other,
 				Remote:    hubNBMA,
 				Out:       9,
 				OutAt:     time.Now(),

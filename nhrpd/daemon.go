@@ -8,8 +8,8 @@
 //     kernel and of charon, the API, and the packages below this one that watch for faults;
 //   - the configuration's reloads, the saved state, and the list of blocked identities.
 //
-// A running daemon reaches Linux and strongSwan only through the type Platform, so tests run it on
-// a platform of their own. GuardEarly and LeaveStopped do what is needed while no daemon runs.
+// A running daemon reaches Linux and strongSwan only through nhrpd/platform, so tests run it on
+// a platform of their own. The package stopped does what is needed while no daemon runs.
 //
 // NHRP (RFC 2332) is the engine's matter. This package has only NHRP's protocol type in GRE (§5.1)
 // and request IDs that grow over restarts (§5.2.3).
@@ -26,6 +26,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,17 +37,26 @@ import (
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/espstate"
+	"cygnet/nhrpd/eventfeed"
+	"cygnet/nhrpd/filewatch"
 	"cygnet/nhrpd/hostcheck"
 	"cygnet/nhrpd/logging"
 	"cygnet/nhrpd/mismatch"
+	"cygnet/nhrpd/peername"
+	"cygnet/nhrpd/platform"
+	"cygnet/nhrpd/pretouch"
 	"cygnet/nhrpd/problem"
+	"cygnet/nhrpd/sagroup"
+	"cygnet/nhrpd/statedir"
+	"cygnet/nhrpd/systemd"
+	"cygnet/nhrpd/translate"
 	"cygnet/nhrpd/wait"
 )
 
 // Daemon is all of cygnetd but its main function. New makes one and Run runs it.
 type Daemon struct {
 	path     string // the configuration file, which a reload reads again
-	platform Platform
+	platform platform.Platform
 	logs     *logging.Loggers
 	log      *slog.Logger // for what concerns the configuration
 	started  time.Time
@@ -54,29 +64,38 @@ type Daemon struct {
 	expected int    // how many clients the configuration makes likely, as of the start
 
 	loop       *loop
-	tables     Tables
-	strongswan Strongswan
+	tables     platform.Tables
+	strongswan platform.Strongswan
+	groups     *sagroup.Groups
 	state      stateKeeper
 	blocks     blocks
 
+	took         *durations
+	happened     *eventfeed.Feed
 	problems     *problem.List
 	mismatches   *mismatch.Watch
 	states       *espstate.Watch
 	clear        *cleargre.Watch
 	certificates *hostcheck.Watch
 	surroundings *hostcheck.Watch
+	file         *filewatch.Watch
 
 	protected   chan struct{} // closed when the first protected interface opens
 	protectOnce sync.Once
 
-	reload  chan reloadRequest // work for the goroutine of manage
-	config  *config.Config     // owned by the goroutine of manage
+	// underlayMTU has the last known MTU of each underlay; owned by the goroutine of manage.
+	underlayMTU map[config.Underlay]int
+
+	reload chan reloadRequest // work for the goroutine of manage
+	config *config.Config     // owned by the goroutine of manage
+	// config as it was read from the file; what it points to never changes
+	loaded  atomic.Pointer[config.Config]
 	runners map[string]*runner // of the open interfaces; owned by the goroutine of manage
 }
 
 // New returns a daemon for the configuration c, which was read from the file at path. The daemon
 // logs to w.
-func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon {
+func New(path string, c *config.Config, p platform.Platform, w io.Writer) *Daemon {
 	logs := logging.New(w, c.Log)
 	now := time.Now()
 	// The engine draws request IDs from this seed. It is secret, so that nobody who sees some IDs
@@ -84,15 +103,20 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 	var seed [32]byte
 	_, _ = crand.Read(seed[:])
 	e := engine.New(rand.New(rand.NewChaCha8(seed)), firstRequestID(now))
-	settings := engineConfig(c)
+	settings := translate.EngineConfig(c)
 	expected := settings.ExpectedClients()
-	tables := platform.NewTables(logs.Of(logging.Kernel), expected)
-	strongswan := platform.NewStrongswan(logs.Of(logging.VICI))
+	took := newDurations()
+	tables := p.NewTables(logs.Of(logging.Kernel), expected, took.kernel.Add)
+	strongswan := p.NewStrongswan(logs.Of(logging.VICI), platform.StrongswanTimes{
+		Compared: took.compared.Add, Secured: took.sa.Add,
+	})
 	l := newLoop(logs.Of(logging.Engine), e, tables, strongswan)
+	l.took = took
 	l.together = logs.Together
+	logs.OnEvent(l.happened.Record)
 	d := &Daemon{
 		path:         path,
-		platform:     platform,
+		platform:     p,
 		logs:         logs,
 		log:          logs.Of(logging.Config),
 		started:      now,
@@ -101,7 +125,10 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		loop:         l,
 		tables:       tables,
 		strongswan:   strongswan,
-		blocks:       blocks{blockedFile: blockedFile{dir: c.Daemon.StateDir}, loop: l},
+		groups:       l.groups,
+		took:         took,
+		happened:     l.happened,
+		blocks:       blocks{file: statedir.Blocked{Dir: c.Daemon.StateDir}, loop: l},
 		problems:     problem.NewList(),
 		certificates: hostcheck.NewWatch(logs.Of(logging.Config)),
 		surroundings: hostcheck.NewWatch(logs.Of(logging.Config)),
@@ -109,19 +136,22 @@ func New(path string, c *config.Config, platform Platform, w io.Writer) *Daemon 
 		reload:       make(chan reloadRequest),
 		config:       c,
 		runners:      make(map[string]*runner),
+		underlayMTU:  make(map[config.Underlay]int),
 	}
 	d.state = stateKeeper{
-		stateFile: stateFile{dir: c.Daemon.StateDir, uptime: platform.Uptime},
-		loop:      l,
-		problems:  d.problems,
-		log:       d.log,
+		file:     statedir.State{Dir: c.Daemon.StateDir, Uptime: p.Uptime},
+		loop:     l,
+		problems: d.problems,
+		log:      d.log,
 	}
+	d.loaded.Store(asLoaded(c))
 	d.newWatches()
 	return d
 }
 
 // newWatches makes what watches for faults between routers and on this host.
 func (d *Daemon) newWatches() {
+	d.file = &filewatch.Watch{Path: d.path, Running: d.loaded.Load, Problems: d.problems}
 	p, log := d.platform, d.logs.Of(logging.Kernel)
 	d.mismatches = mismatch.NewWatch(mismatch.Platform{
 		ESPStates: p.ESPStates,
@@ -134,7 +164,7 @@ func (d *Daemon) newWatches() {
 		DeleteStates: p.DeleteStates,
 		ClearIn:      p.ClearIn,
 		PolicyUse:    p.PolicyUse,
-	}, d.strongswan, d.log)
+	}, d.strongswan, engine.ResyncGrace, d.log)
 	d.clear = cleargre.NewWatch(cleargre.Platform{
 		Fence:         p.NewFence(log),
 		ClearCauses:   p.ClearCauses,
@@ -165,23 +195,38 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer listener.Close()
-	blocked, err := d.blocks.load()
+	blocked, err := d.blocks.file.Load()
 	if err != nil {
 		return err
 	}
+	d.fit(d.config)
 	d.advise()
 	d.reportObstacles(d.config)
+	d.findTables(d.config)
 	d.logPolicy()
 
 	g, ctx := errgroup.WithContext(ctx)
-	d.loop.alive = watchdog()
+	d.loop.alive = systemd.Watchdog()
 	task{"event loop", d.loop.run}.start(ctx, g)
-	saved, err := d.state.load()
+	saved, err := d.state.file.Load()
 	if err != nil {
-		d.log.Warn("starting without the saved state: peers are unknown until they register again",
-			"error", err)
+		d.log.Warn("starting without the saved state: peers are unknown until they register again; what kernel and charon have stays",
+			"error", err, "set_aside_as", d.state.file.SetAside())
 	}
 	d.logForgotten(saved)
+	left, err := d.platform.FindLinks()
+	if err != nil {
+		d.log.Warn("cannot find the devices that an earlier run made for peers at IPv6 addresses",
+			"error", err)
+	}
+	d.loop.names = peername.New(left)
+	if err := d.loop.call(ctx, func(time.Time) {
+		for _, l := range left {
+			d.loop.iface(l.Tunnel).leftLinks[l.Remote] = l.Index
+		}
+	}); err != nil {
+		return err
+	}
 	if err := d.begin(ctx, saved, blocked); err != nil {
 		return err
 	}
@@ -190,9 +235,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}}.start(ctx, g)
 	task{"kernel tables", d.tables.Run}.start(ctx, g)
 	task{"strongSwan", d.runStrongswan}.start(ctx, g)
+	c := d.config.Daemon
 	task{"API", func(ctx context.Context) error {
-		return api.Serve(ctx, listener, d, d.logs.Of(logging.API))
+		return api.Serve(ctx, listener, d, c.MetricsPeers, d.logs.Of(logging.API))
 	}}.start(ctx, g)
+	if view := d.listenView(c); view != nil {
+		task{"API for those who look", func(ctx context.Context) error {
+			return api.ServeView(ctx, view, d, c.MetricsPeers, d.logs.Of(logging.API))
+		}}.start(ctx, g)
+	}
+	task{"metrics", d.metrics(c)}.start(ctx, g)
 	task{"saved state", d.state.keep}.start(ctx, g)
 	task{"settling", d.settle}.start(ctx, g)
 	task{"ESP states", func(ctx context.Context) error {
@@ -207,8 +259,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.clear.Run(ctx, d.manySAs)
 	}}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
+	task{"underlay MTU", d.followUnderlays}.start(ctx, g)
 	task{"certificates", d.watchCertificates}.start(ctx, g)
 	task{"surroundings", d.watchSurroundings}.start(ctx, g)
+	task{"configuration file", d.file.Run}.start(ctx, g)
 	err = g.Wait()
 	d.state.saveLast()
 	d.clear.RemoveFronts()
@@ -224,16 +278,45 @@ func (d *Daemon) listenAPI() (net.Listener, error) {
 		return listener, err
 	}
 	d.log.Error("only root can use the API", "error", err)
+	d.noGroup("api_group", c.APIGroup, "so only root can use cygnet")
+	return d.platform.ListenAPI(c.APISocket, "")
+}
+
+// listenView opens the socket for those who may only look. It returns nil if there are none, and
+// reports a problem if the socket cannot be opened.
+func (d *Daemon) listenView(c config.Daemon) net.Listener {
+	if c.APIViewGroup == "" {
+		return nil
+	}
+	l, err := d.platform.ListenAPI(config.ViewSocket(c.APISocket), c.APIViewGroup)
+	if err == nil {
+		return l
+	}
+	d.log.Error("nobody can look at the state by api_view_group", "error", err)
+	if errors.Is(err, api.ErrNoGroup) {
+		d.noGroup("api_view_group", c.APIViewGroup, "so nobody can look by it")
+		return nil
+	}
 	d.problems.Report(api.Problem{
 		Code:     api.ProblemAPIGroup,
 		Severity: api.SeverityError,
-		Subject:  c.APIGroup,
-		Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet",
-			c.APIGroup),
-		Remedy: fmt.Sprintf("groupadd --system %s, or correct the name, then systemctl restart cygnetd",
-			c.APIGroup),
+		Subject:  c.APIViewGroup,
+		Text:     fmt.Sprintf("api_view_group: nobody can look by it: %v", err),
+		Remedy:   "remove what is in the way, then systemctl restart cygnetd",
 	})
-	return d.platform.ListenAPI(c.APISocket, "")
+	return nil
+}
+
+// noGroup reports that a group of the configuration does not exist, and what that means.
+func (d *Daemon) noGroup(key, group, so string) {
+	d.problems.Report(api.Problem{
+		Code:     api.ProblemAPIGroup,
+		Severity: api.SeverityError,
+		Subject:  group,
+		Text:     fmt.Sprintf("%s: this host has no group %q, %s", key, group, so),
+		Remedy: fmt.Sprintf(
+			"groupadd --system %s, or correct the name, then systemctl restart cygnetd", group),
+	})
 }
 
 // runStrongswan talks to charon from the moment that an interface needs IPsec. Before that the
@@ -250,8 +333,13 @@ func (d *Daemon) runStrongswan(ctx context.Context) error {
 // begin gives the engine its configuration, the blocked identities and the state of the last run.
 // The blocks come before the state, so that nothing of a blocked identity is restored.
 func (d *Daemon) begin(ctx context.Context, saved engine.Saved, blocked []engine.Block) error {
+	groups := make(map[string]string)
+	for _, ifc := range saved.Interfaces {
+		groups[ifc.Name] = ifc.SAGroup
+	}
+	d.groups.Assign(d.config, groups)
 	return d.loop.call(ctx, func(now time.Time) {
-		d.loop.engine.Configure(now, engineConfig(d.config), &d.loop.out)
+		d.loop.engine.Configure(now, d.engineConfig(d.config), &d.loop.out)
 		d.blocks.restore(now, blocked)
 		d.loop.engine.Restore(now, saved, &d.loop.out)
 	})
@@ -276,7 +364,7 @@ func (d *Daemon) settle(ctx context.Context) error {
 func (d *Daemon) manage(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, c := range d.config.Interfaces {
-		if err := d.open(ctx, g, c); err != nil {
+		if err := d.open(ctx, g, d.newRunner(c)); err != nil {
 			return nil
 		}
 	}
@@ -308,8 +396,8 @@ func (d *Daemon) manage(ctx context.Context) error {
 
 // open opens an interface: it registers the interface's runner with the loop, and starts it. It
 // returns an error if the context ends.
-func (d *Daemon) open(ctx context.Context, g *errgroup.Group, c config.Interface) error {
-	r := d.newRunner(c)
+func (d *Daemon) open(ctx context.Context, g *errgroup.Group, r *runner) error {
+	c := &r.config
 	if err := d.loop.call(ctx, func(time.Time) { d.loop.open(r) }); err != nil {
 		return err
 	}
@@ -345,7 +433,7 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 		defer close(done)
 		log := d.logs.Of(logging.Kernel)
 		return d.platform.WatchRoutes(ctx, log, tables, func(b watch.RouteBatch) {
-			d.loop.post(ctx, engineRoutes(b))
+			d.loop.post(ctx, translate.EngineRoutes(b))
 		})
 	}}.start(ctx, g)
 	return func() {
@@ -354,11 +442,14 @@ func (d *Daemon) watchRoutes(ctx context.Context, g *errgroup.Group) (stop func(
 	}
 }
 
-// tablesOf returns the routing tables that the interfaces of c use, in order and each once.
+// tablesOf returns the routing tables that the interfaces of c use, in order and each once. It
+// leaves out those of VRFs that are not known yet.
 func tablesOf(c *config.Config) []uint32 {
 	var tables []uint32
 	for i := range c.Interfaces {
-		tables = append(tables, c.Interfaces[i].Table)
+		if table := c.Interfaces[i].Table; table != 0 {
+			tables = append(tables, table)
+		}
 	}
 	slices.Sort(tables)
 	return slices.Compact(tables)
@@ -384,9 +475,10 @@ func (d *Daemon) ready(ctx context.Context, firsts []chan struct{}) error {
 		}
 	}
 	if d.expected > 0 {
-		takeMemory(d.expected)
+		pretouch.Memory(d.expected)
 	}
-	return notifyReady(d.log)
+	systemd.Ready(d.log)
+	return nil
 }
 
 // logPolicy logs, once at the start, how each protected interface decides which identity may use

@@ -7,14 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"cygnet/kernel/clock"
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/api"
@@ -282,6 +279,30 @@ func TestLeaveTakesThingsDownInOrder(t *testing.T) {
 	})
 }
 
+// A drain is that of the interface, and status shows it until it ends.
+func TestDrain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		draining := func() bool {
+			st, err := d.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return st.Interfaces[0].Draining
+		}
+		for _, off := range []bool{false, true} {
+			if err := d.Drain(t.Context(), "gre1", off); err != nil || draining() == off {
+				t.Errorf("off %v: %v, status shows draining %v", off, err, draining())
+			}
+		}
+		if err := d.Drain(t.Context(), "", false); err != nil || !draining() {
+			t.Errorf("all interfaces: %v", err)
+		}
+		if err := d.Drain(t.Context(), "gre9", false); !errors.Is(err, api.ErrNoInterface) {
+			t.Errorf("draining what is not configured gives %v", err)
+		}
+	})
+}
+
 func TestReloadOfAFaultyFileChangesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
 		secureHub(w)
@@ -290,7 +311,7 @@ func TestReloadOfAFaultyFileChangesNothing(t *testing.T) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "adress") {
+		if _, err := d.Reload(t.Context(), false); err == nil || !strings.Contains(err.Error(), "adress") {
 			t.Errorf("the fault in the file is told as %v", err)
 		}
 		if w.noted("remove gre1") >= 0 {
@@ -309,7 +330,7 @@ func TestReloadLeavesWhatIsGoneFromTheFile(t *testing.T) {
 		if err := os.WriteFile(d.path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Reload(t.Context()); err != nil {
+		if _, err := d.Reload(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		if w.noted("remove gre1") < 0 {
@@ -331,7 +352,7 @@ func TestReloadWithoutProtectionEndsIPsec(t *testing.T) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Reload(t.Context()); err != nil {
+		if _, err := d.Reload(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 		if closed, removed :=
@@ -428,70 +449,5 @@ func TestOffersBeyondTheQueueAreCounted(t *testing.T) {
 	}
 	if got := l.offersDropped.Load(); got != 3 {
 		t.Errorf("counted %d lost events, not 3", got)
-	}
-}
-
-func TestSavedStateComesBack(t *testing.T) {
-	f := stateFile{dir: filepath.Join(t.TempDir(), "state"), uptime: clock.Uptime}
-	if got, err := f.load(); err != nil || len(got.Interfaces) != 0 {
-		t.Fatalf("without a file: %v, %v", got, err)
-	}
-	want := engine.Saved{Interfaces: []engine.SavedInterface{{
-		Name: "gre1",
-		Bindings: []engine.SavedBinding{{
-			Protocol: hubOverlay,
-			NBMA:     hubNBMA,
-			Identity: "hub",
-			Prefixes: []netip.Prefix{netip.MustParsePrefix("172.16.1.0/24")},
-			Expires:  time.Unix(1e9, 0).UTC(),
-		}},
-	}}}
-	if err := f.save(want); err != nil {
-		t.Fatal(err)
-	}
-	got, err := f.load()
-	if err != nil || len(got.Interfaces) != 1 ||
-		!reflect.DeepEqual(got.Interfaces[0].Bindings, want.Interfaces[0].Bindings) {
-		t.Errorf("saved %v, loaded %v, %v", want, got, err)
-	}
-	if err := os.WriteFile(f.path(), []byte(`{"Version": 99}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.load(); err == nil {
-		t.Error("a file of another version was taken for one of this")
-	}
-}
-
-// Where there is no eBPF, the daemon finds out from byte counters when a peer was last used.
-func TestUseFromCounters(t *testing.T) {
-	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	sa := func(in, out uint64) []vici.SA {
-		return []vici.SA{{
-			Interface:  "gre1",
-			RemoteHost: hubNBMA,
-			Children:   []vici.Child{{BytesIn: in, BytesOut: out}},
-		}}
-	}
-	c := newCounterUse()
-	steps := []struct {
-		rule    string
-		sas     []vici.SA
-		in, out time.Time
-	}{
-		{"nothing passed yet", sa(0, 0), time.Time{}, time.Time{}},
-		{"one direction grew", sa(0, 100), time.Time{}, at(1)},
-		{"no further use", sa(0, 100), time.Time{}, at(1)},
-		{"both grew", sa(5, 200), at(3), at(3)},
-		{"a rekey begins at zero", sa(1, 0), at(4), at(4)},
-	}
-	for i, step := range steps {
-		got := c.read(at(i), "gre1", step.sas)
-		want := []engine.PeerUse{{NBMA: hubNBMA, In: step.in, Out: step.out}}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v, not %v", step.rule, got, want)
-		}
-	}
-	if got := c.read(at(9), "gre1", nil); len(got) != 0 {
-		t.Errorf("without an SA there is use: %v", got)
 	}
 }

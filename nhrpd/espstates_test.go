@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/espstate"
 	"cygnet/vici"
 )
@@ -28,7 +29,7 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 			// Of a site-to-site connection.
 			{SPI: 3, ReqID: 2, GRE: true, Added: before},
 			// Of a charon that was killed.
-			{SPI: 4, ReqID: 3, GRE: true, Added: before},
+			{Dst: hubNBMA, SPI: 4, ReqID: 3, GRE: true, Added: before},
 			// Of a tunnel from site to site.
 			{SPI: 7, ReqID: 3, Added: before},
 			// Keyed by hand.
@@ -47,6 +48,52 @@ func TestOnlyOrphanStatesAreRemoved(t *testing.T) {
 		}
 		if want := []uint32{1, 2, 3, 7, 5, 6}; !slices.Equal(left, want) {
 			t.Errorf("the kernel has the SPIs %d left, not %d", left, want)
+		}
+	})
+}
+
+// The states of a killed charon to a peer that has no new SA stay for as long as the engine relies
+// on them, and go afterwards. As soon as the peer has a new SA, the old states go.
+func TestStatesOfPeersThatAreAwayStay(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		began := time.Now()
+		local, away := tunnelThere.Local, netip.MustParseAddr("192.0.2.99")
+		old := began.Add(-time.Hour)
+		w.mu.Lock()
+		w.charonBack = began
+		w.states = []xfrm.ESPState{
+			{Src: local, Dst: hubNBMA, SPI: 1, ReqID: 1, GRE: true, Added: old},
+			{Src: local, Dst: away, SPI: 2, ReqID: 2, GRE: true, Added: old},
+			{Src: away, Dst: local, SPI: 3, ReqID: 2, GRE: true, Added: old},
+		}
+		w.mu.Unlock()
+		for _, step := range []struct {
+			after time.Duration
+			back  []netip.Addr
+			left  []uint32
+		}{
+			{2 * espstate.Interval, nil, []uint32{1, 2, 3}},
+			{3 * espstate.Interval, []netip.Addr{hubNBMA}, []uint32{2, 3}},
+			{engine.ResyncGrace + espstate.SettlingTime - time.Second, nil, []uint32{2, 3}},
+			{engine.ResyncGrace + espstate.SettlingTime + espstate.Interval, nil, nil},
+		} {
+			w.mu.Lock()
+			for _, peer := range step.back {
+				w.sas = []vici.SA{{RemoteHost: peer, Children: []vici.Child{{SPIIn: 8, SPIOut: 9}}}}
+			}
+			w.mu.Unlock()
+			time.Sleep(time.Until(began.Add(step.after)))
+			synctest.Wait()
+			var left []uint32
+			w.mu.Lock()
+			for _, s := range w.states {
+				left = append(left, s.SPI)
+			}
+			w.mu.Unlock()
+			if !slices.Equal(left, step.left) {
+				t.Errorf("after %s the SPIs %d are left, want %d", step.after, left, step.left)
+			}
 		}
 	})
 }

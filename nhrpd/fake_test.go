@@ -16,7 +16,9 @@ import (
 
 	"cygnet/kernel/datapath"
 	"cygnet/kernel/fence"
+	"cygnet/kernel/multicast"
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/peerlink"
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tables"
@@ -25,7 +27,9 @@ import (
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/platform"
 	"cygnet/nhrpd/preflight"
+	"cygnet/nhrpd/uplink"
 	"cygnet/vici"
 	"cygnet/vici/profile"
 )
@@ -56,16 +60,27 @@ type world struct {
 	settings     []preflight.Finding // about charon's settings
 	network      []preflight.Finding // about devices and addresses
 	charonGone   time.Time           // since when charon does not answer; zero if it answers
+	charonBack   time.Time           // since when charon answers; zero for long ago
 	refused      map[string]string   // why charon takes no connection, by interface
 	surroundings []preflight.Finding // about the surroundings of the tunnels
 	rivals       []vici.Rival        // connections of others that took peers
 	outer        []netip.Addr        // the addresses to reach, as the last look had them
 	leftovers    tunnel.Leftovers    // in the kernel at the start
+	vrfs         map[string]uint32   // the tables of the VRFs, by name
 
 	closing  func() // called by what closes, once it is closed
 	noSocket error  // what opening an NHRP socket fails with
 	eBPF     bool   // there are data paths
 	paths    []*fakePath
+
+	markedPeers func(local netip.Addr) map[netip.Addr]netip.Addr // nil: there are none
+	markGuards  []xfrm.MarkGuard
+
+	replicators  []*fakeReplicator
+	earlierChain bool // programs of an earlier run replicate on the tunnel
+
+	underlayMTU int           // 0: not known
+	underlays   chan struct{} // what WatchUnderlays reports
 
 	events  chan vici.Event
 	routes  chan watch.RouteBatch
@@ -84,7 +99,9 @@ func newWorld(t *testing.T) *world {
 		events:  make(chan vici.Event),
 		routes:  make(chan watch.RouteBatch),
 		strays:  make(chan netip.Addr),
-		misses:  make(chan netip.Addr),
+
+		underlays: make(chan struct{}),
+		misses:    make(chan netip.Addr),
 	}
 }
 
@@ -138,9 +155,11 @@ func (w *world) wanted(k vici.Key) vici.Want {
 }
 
 // platform returns the platform for the daemon.
-func (w *world) platform() Platform {
-	return Platform{
-		NewTunnel: func(c tunnel.Config, _ *slog.Logger) Tunnel {
+func (w *world) platform() platform.Platform {
+	return platform.Platform{
+		TunnelLocal: func(string) uplink.Addresses { return uplink.Addresses{} },
+		Uplinks:     twoUplinks(),
+		NewTunnel: func(c tunnel.Config, _ *slog.Logger) platform.Tunnel {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			tunnel := &fakeTunnel{
@@ -152,10 +171,13 @@ func (w *world) platform() Platform {
 			w.tunnels[c.Name] = tunnel
 			return tunnel
 		},
-		NewTables: func(*slog.Logger, int) Tables { return &fakeTables{world: w} },
+		NewTables: func(*slog.Logger, int, func(time.Duration)) platform.Tables {
+			return &fakeTables{world: w}
+		},
 		WatchRoutes: func(
-			ctx context.Context, _ *slog.Logger, _ []uint32, f func(watch.RouteBatch),
+			ctx context.Context, _ *slog.Logger, tables []uint32, f func(watch.RouteBatch),
 		) error {
+			w.note(fmt.Sprintf("watch the tables %v", tables))
 			for {
 				select {
 				case b := <-w.routes:
@@ -165,7 +187,7 @@ func (w *world) platform() Platform {
 				}
 			}
 		},
-		Listen: func(index int) (Socket, error) {
+		Listen: func(index int) (platform.Socket, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.noSocket != nil {
@@ -182,6 +204,33 @@ func (w *world) platform() Platform {
 		},
 		AttachDataPath: func(_ *slog.Logger, c datapath.Config) (datapath.Path, error) {
 			return w.attach(c)
+		},
+		AttachMulticast: func(_ *slog.Logger, c multicast.Config) (platform.Replicator, error) {
+			return w.replicate(c)
+		},
+		HasMulticast: func(string, int) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.earlierChain
+		},
+		DetachMulticast: func(device string) error {
+			w.note("detach multicast " + device)
+			return nil
+		},
+		UnderlayMTU: func(string, netip.Addr) (int, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.underlayMTU, nil
+		},
+		WatchUnderlays: func(ctx context.Context, _ *slog.Logger, f func()) error {
+			for {
+				select {
+				case <-w.underlays:
+					f()
+				case <-ctx.Done():
+					return nil
+				}
+			}
 		},
 		WatchMisses: func(ctx context.Context, _ *slog.Logger, _ int, f func(netip.Addr)) error {
 			for {
@@ -222,12 +271,22 @@ func (w *world) platform() Platform {
 			defer w.mu.Unlock()
 			return slices.Clone(w.network)
 		},
+		VRFTable: func(vrf string) (uint32, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.vrfs[vrf], nil
+		},
 		FindLeftovers: func() (tunnel.Leftovers, error) { return w.leftovers, nil },
 		Abandon: func(_ context.Context, _ string, gone func(string) bool, _ ...string) error {
 			w.note(fmt.Sprintf("abandon gre1: %v, gre2: %v", gone("gre1"), gone("gre2")))
 			return nil
 		},
 		Detach: func(device string) error { w.note("detach " + device); return nil },
+		NewLinks: func(c peerlink.Config, _ *slog.Logger) platform.Links {
+			return &fakeLinks{world: w, config: c, made: make(chan netip.Addr, 16)}
+		},
+		FindLinks:   func() ([]peerlink.Left, error) { return nil, nil },
+		RemoveLinks: func(string) error { return nil },
 		ESPStates: func(netip.Addr) ([]xfrm.ESPState, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -272,7 +331,7 @@ func (w *world) platform() Platform {
 			return w.causes, nil
 		},
 		DeletedStates: func() (cleargre.DeletedStates, error) { return fakeDeletedStates{w}, nil },
-		UnsentOf: func(string) (datapath.Unsent, error) {
+		UnsentOf: func(...string) (datapath.Unsent, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.unsent, nil
@@ -280,9 +339,39 @@ func (w *world) platform() Platform {
 		Uptime: func() (string, time.Duration, error) {
 			return "", 0, errors.New("no uptime in this world")
 		},
-		OwnRoutes:     func() ([]rtnl.Route, error) { return w.own, nil },
-		MarkedPeers:   func(netip.Addr) (map[netip.Addr]netip.Addr, error) { return nil, nil },
-		NewStrongswan: func(*slog.Logger) Strongswan { return fakeStrongswan{w} },
+		OwnRoutes: func() ([]rtnl.Route, error) { return w.own, nil },
+		MarkedPeers: func(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
+			if w.markedPeers == nil {
+				return nil, nil
+			}
+			return w.markedPeers(local), nil
+		},
+		SetMarkGuards: func(guards []xfrm.MarkGuard) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, g := range guards {
+				if !slices.Contains(w.markGuards, g) {
+					w.markGuards = append(w.markGuards, g)
+				}
+			}
+			return nil
+		},
+		RemoveMarkGuards: func(guards []xfrm.MarkGuard) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.markGuards = slices.DeleteFunc(w.markGuards, func(g xfrm.MarkGuard) bool {
+				return slices.Contains(guards, g)
+			})
+			return nil
+		},
+		StaleMarkGuards: func(netip.Addr) ([]xfrm.MarkGuard, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.markGuards), nil
+		},
+		NewStrongswan: func(*slog.Logger, platform.StrongswanTimes) platform.Strongswan {
+			return fakeStrongswan{w}
+		},
 	}
 }
 
@@ -327,6 +416,8 @@ type fakeTunnel struct {
 	config tunnel.Config
 	states chan tunnel.State
 	faults chan error
+
+	dormant, set bool // what SetDormant was called with, and whether it was called
 }
 
 func (f *fakeTunnel) Run(ctx context.Context, changed func(tunnel.State)) error {
@@ -342,13 +433,27 @@ func (f *fakeTunnel) Run(ctx context.Context, changed func(tunnel.State)) error 
 	}
 }
 
+func (f *fakeTunnel) SendFrom(device string) {
+	f.world.note("send " + f.config.Name + " from " + device)
+}
+
+func (f *fakeTunnel) SetDormant(dormant bool) {
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
+	f.dormant, f.set = dormant, true
+}
+
 func (f *fakeTunnel) Remove() error {
 	f.world.note("remove " + f.config.Name)
 	return nil
 }
 
 // fakeTables brings every change into the kernel at once.
-type fakeTables struct{ world *world }
+type fakeTables struct {
+	world  *world
+	mu     sync.Mutex
+	pinned map[string]rtnl.Rule // by owner
+}
 
 func (f *fakeTables) Run(ctx context.Context) error { <-ctx.Done(); return nil }
 
@@ -362,8 +467,28 @@ func (f *fakeTables) Want(changes []tables.Change) {
 			f.world.note(verb + "neighbour " + c.Neighbor.Protocol.String())
 		}
 		if c.Route != nil {
-			f.world.note(verb + "route " + c.Route.Prefix.String())
+			note := verb + "route " + c.Route.Prefix.String()
+			if c.Route.Table != 254 {
+				note += fmt.Sprintf(" in table %d", c.Route.Table)
+			}
+			f.world.note(note)
 		}
+	}
+}
+
+func (f *fakeTables) Pin(owner string, rule rtnl.Rule) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.pinned[owner]
+	if f.pinned == nil {
+		f.pinned = make(map[string]rtnl.Rule)
+	}
+	f.pinned[owner] = rule
+	switch {
+	case rule != (rtnl.Rule{}):
+		f.world.note("pin " + owner + " " + rule.String())
+	case before != rule:
+		f.world.note("unpin " + owner)
 	}
 }
 
@@ -461,6 +586,9 @@ func (f fakeStrongswan) RemoveProfile(iface string) {
 	f.w.sas = slices.DeleteFunc(f.w.sas, func(sa vici.SA) bool { return sa.Interface == iface })
 }
 
+// Report notes which group's SAs are to be reported once more.
+func (f fakeStrongswan) Report(group string) { f.w.note("report " + group) }
+
 func (f fakeStrongswan) Events() <-chan vici.Event { return f.w.events }
 func (f fakeStrongswan) Status() vici.Status {
 	f.w.mu.Lock()
@@ -471,6 +599,7 @@ func (f fakeStrongswan) Status() vici.Status {
 	return vici.Status{
 		Connected:     true,
 		Version:       "5.9.8",
+		Since:         f.w.charonBack,
 		EventsDropped: 2,
 		Refused:       maps.Clone(f.w.refused),
 		Rivals:        slices.Clone(f.w.rivals),
@@ -502,8 +631,14 @@ func (f fakeStrongswan) SPIs(context.Context) (map[uint32]bool, error) {
 	return maps.Clone(f.w.spis), nil
 }
 
-func (f fakeStrongswan) Counted(in, out map[uint32]uint64) {
+func (f fakeStrongswan) Counted(in, out map[uint32]vici.Count) {
 	f.w.note(fmt.Sprintf("counted %v in, %v out", in, out))
+}
+
+func (f fakeStrongswan) Traffic() (map[string]vici.Traffic, map[vici.Key]vici.Traffic) {
+	t := vici.Traffic{BytesIn: 700, BytesOut: 800, PacketsIn: 7, PacketsOut: 8}
+	return map[string]vici.Traffic{"gre1": t},
+		map[vici.Key]vici.Traffic{{Interface: "gre1", NBMA: hubNBMA}: t}
 }
 func (f fakeStrongswan) Probe(spis []uint32)  { f.w.note(fmt.Sprint("probe ", spis)) }
 func (f fakeStrongswan) AllowMarks(n uint64)  { f.w.note(fmt.Sprint("allow marks ", n)) }

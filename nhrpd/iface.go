@@ -8,25 +8,38 @@ import (
 	"time"
 
 	"cygnet/kernel/datapath"
+	"cygnet/kernel/multicast"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/vici"
 )
 
 // iface is what the loop owns of one interface. Only the loop's goroutine uses it.
 //
 // An interface is open from the time that its runner starts until the runner has stopped. The loop
-// also has an iface for a closed interface with marked peers: the engine knows such peers of the
-// last run before the interface opens, and of a changed interface while it opens anew.
+// also has an iface for a closed interface with marked peers or receivers: the engine knows such
+// peers of the last run before the interface opens, and of a changed interface while it opens anew.
 type iface struct {
 	name string
 	// marked has the outer address of each peer that the engine knows by a mark; see marks.go.
-	marked map[netip.Addr]netip.Addr
+	marked map[uint32]netip.Addr
+
+	// linked has the peers at IPv6 addresses that have an SA; see links.go.
+	linked map[netip.Addr]linkedPeer
+
+	// leftLinks has the indexes of the links that an earlier run left, by the addresses of their
+	// peers, until this run has found them or released them.
+	leftLinks map[netip.Addr]int
+
+	// receivers has the peers that get what this router sends to groups, and how the kernel sends
+	// to them.
+	receivers map[peerid.ID]multicast.Peer
 
 	// The rest is zero while the interface is closed.
-	runner  *runner
 	config  config.Interface
+	runner  *runner
 	log     *slog.Logger
 	closing bool          // the interface takes no channel any more
 	channel *channel      // nil while there is no tunnel
@@ -38,14 +51,24 @@ type iface struct {
 	// give their packets marks.
 	unannounced []vici.Peer
 	marksFault  string // why the kernel cannot give packets marks
-	policyMarks policyMarks
+
+	hubs hubsKnown // what the uplinks were told last
+
+	complete []chan struct{} // see whenRegistered
+	usable   bool            // an NHS has been usable since the interface opened
 }
 
 // iface returns what the loop owns of an interface. It makes a closed iface if there is none.
 func (l *loop) iface(name string) *iface {
 	i := l.interfaces[name]
 	if i == nil {
-		i = &iface{name: name, marked: make(map[netip.Addr]netip.Addr)}
+		i = &iface{
+			name:      name,
+			receivers: make(map[peerid.ID]multicast.Peer),
+			marked:    make(map[uint32]netip.Addr),
+			linked:    make(map[netip.Addr]linkedPeer),
+			leftLinks: make(map[netip.Addr]int),
+		}
 		l.interfaces[name] = i
 	}
 	return i
@@ -78,10 +101,12 @@ func (l *loop) closing(name string) {
 // closed records that the runner of an interface has stopped. Functions that the runner had queued
 // for the loop may still run. They find the iface of before, which takes no channel any more.
 func (l *loop) closed(name string) {
-	marked := l.iface(name).marked
+	closed := l.iface(name)
+	closed.completed()
 	delete(l.interfaces, name)
-	if len(marked) > 0 {
-		l.iface(name).marked = marked
+	if len(closed.marked)+len(closed.receivers)+len(closed.linked) > 0 {
+		i := l.iface(name)
+		i.marked, i.receivers, i.linked = closed.marked, closed.receivers, closed.linked
 	}
 }
 
@@ -105,12 +130,13 @@ func (l *loop) moved(now time.Time, i *iface, st tunnel.State, ch *channel, faul
 	if i.closing {
 		return
 	}
-	if i.state.Local != st.Local {
-		// At the next boot, GuardEarly takes the address to guard from the saved state.
+	if i.state.Local != st.Local || i.state.Local6 != st.Local6 {
+		// At the next boot, stopped.GuardEarly takes the address to guard from the saved state.
 		l.saveSoon()
 	}
 	i.channel, i.state, i.fault = ch, st, ""
 	l.catchUp(i)
+	i.catchUpReceivers()
 	if fault == nil {
 		fault = l.sharesAddress(i)
 	}
@@ -121,24 +147,48 @@ func (l *loop) moved(now time.Time, i *iface, st tunnel.State, ch *channel, faul
 		i.fault = st.Fault
 	}
 	i.setMarked(i.marked)
-	l.engine.Handle(now, engine.LocalAddress{Interface: i.name, NBMA: st.Local}, &l.out)
+	if ch != nil && ch.links != nil {
+		l.wantLinks(i)
+	}
+	l.engine.Handle(now, localAddress(i.name, st), &l.out)
+	if ch != nil && i.runner.startedAnew {
+		i.runner.startedAnew = false
+		l.engine.RegisterNow(now, i.name, &l.out)
+	}
 	i.runner.tried()
 }
 
+// localAddress returns the engine's event about the addresses that a tunnel sends from.
+func localAddress(name string, st tunnel.State) engine.LocalAddress {
+	if !st.Local.IsValid() {
+		return engine.LocalAddress{Interface: name, NBMA: st.Local6}
+	}
+	return engine.LocalAddress{Interface: name, NBMA: st.Local, Second: st.Local6}
+}
+
 // sharesAddress returns an error that names another protected tunnel which sends from the same
-// address as this one. The check of the configuration cannot find this case: one interface may name
-// a device and the other an address, and only the running system shows that the device has that
-// address.
+// address as this one although their underlays are written differently. The check of the
+// configuration cannot find this case: one interface may name a device and the other an address,
+// and only the running system shows that the device has that address.
 func (l *loop) sharesAddress(i *iface) error {
-	if !i.config.Protected || !i.state.Local.IsValid() {
+	if !i.config.Protected {
 		return nil
 	}
 	for other := range l.opened() {
-		if other == i || !other.config.Protected || other.state.Local != i.state.Local {
+		if other == i || !other.config.Protected || other.config.SharesUnderlay(&i.config) {
 			continue
 		}
-		err := fmt.Errorf("%s sends from %s as well, and an SA is for all GRE between two addresses: give one of the two another address of this router",
-			other.name, i.state.Local)
+		local := i.state.Shared(other.state)
+		if !local.IsValid() {
+			continue
+		}
+		err := fmt.Errorf(
+			"%s sends from %s as well, and an SA is for all GRE between two addresses: write underlay the same way in both (%s has %q), so that their SAs agree, or give one of the two another address of this router",
+			other.name,
+			local,
+			other.name,
+			other.config.Underlay,
+		)
 		i.log.Error("two protected tunnels on one address", "error", err)
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 )
@@ -24,9 +23,10 @@ func openNames(l *loop) []string {
 // The engine may know marked peers of an interface before it opens, and goes on to know them when
 // it opens anew. The loop keeps them meanwhile, and nothing else.
 func TestMarkedPeersOutlastAClosedInterface(t *testing.T) {
-	marked, outer := xfrm.MarkedNBMA(1), netip.MustParseAddr("203.0.113.9")
+	const mark = 1
+	outer := netip.MustParseAddr("203.0.113.9")
 	l := newLoop(nil, nil, nil, nil)
-	change := engine.MarkedChange{Interface: "gre1", NBMA: marked, Real: outer}
+	change := engine.MarkedChange{Interface: "gre1", Mark: mark, Outer: outer}
 	l.out.Marked = append(l.out.Marked, change)
 	l.setMarked()
 	l.out.Reset()
@@ -37,17 +37,17 @@ func TestMarkedPeersOutlastAClosedInterface(t *testing.T) {
 		l.open(&runner{config: config.Interface{Name: "gre1", Table: 100}})
 		i := l.iface("gre1")
 		if names := openNames(l); !slices.Equal(names, []string{"gre1"}) ||
-			i.marked[marked] != outer || i.config.Table != 100 {
+			i.marked[mark] != outer || i.config.Table != 100 {
 			t.Errorf("want gre1 open with its marked peer, have %q and %v", names, i.marked)
 		}
 		l.closing("gre1")
 		l.closed("gre1")
-		if i := l.iface("gre1"); i.marked[marked] != outer || i.config.Table != 0 {
+		if i := l.iface("gre1"); i.marked[mark] != outer || i.config.Table != 0 {
 			t.Errorf("closed: want the marked peer alone, have %v, table %d",
 				i.marked, i.config.Table)
 		}
 	}
-	change.Delete, change.Real = true, netip.Addr{}
+	change.Delete, change.Outer = true, netip.Addr{}
 	l.out.Marked = append(l.out.Marked, change)
 	l.setMarked()
 	l.closing("gre1")

@@ -18,7 +18,7 @@ import (
 func TestAFailedDaemonLeavesNothingOpen(t *testing.T) {
 	for name, fails := range map[string]func(t *testing.T, w *world, d *Daemon){
 		"the list of blocked identities cannot be read": func(t *testing.T, _ *world, d *Daemon) {
-			if err := os.WriteFile(d.blocks.path(), []byte("{"), 0o600); err != nil {
+			if err := os.WriteFile(d.blocks.file.Path(), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		},

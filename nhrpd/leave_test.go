@@ -3,8 +3,6 @@ package nhrpd
 import (
 	"bytes"
 	"context"
-	"errors"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -31,7 +29,7 @@ func atStart(
 			w.platform(),
 			out,
 		)
-		if err := d.state.save(saved); err != nil {
+		if err := d.state.file.Save(saved); err != nil {
 			t.Fatal(err)
 		}
 		runUntilSettled(t, d)
@@ -128,20 +126,5 @@ func TestStartWithoutProtectionEndsIPsec(t *testing.T) {
 		if got != c.abandons {
 			t.Errorf("%s: its SAs are ended: %v; asked: %q", c.rule, got, asked)
 		}
-	}
-}
-
-// LeaveStopped does nothing while a daemon runs.
-func TestLeaveStoppedIsRefusedWhileTheDaemonRuns(t *testing.T) {
-	c := testConfig(t, []byte(spokeToml), t.TempDir())
-	c.Daemon.APISocket = filepath.Join(t.TempDir(), "api")
-	daemon, err := net.Listen("unix", c.Daemon.APISocket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer daemon.Close()
-	var out bytes.Buffer
-	if err := LeaveStopped(t.Context(), c, &out); !errors.Is(err, ErrRunning) || out.Len() > 0 {
-		t.Errorf("%v, %q; want %v and nothing done", err, &out, ErrRunning)
 	}
 }

@@ -2,12 +2,21 @@ package nhrpd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/eventfeed"
+	"cygnet/nhrpd/logging"
+	"cygnet/nhrpd/peername"
+	"cygnet/nhrpd/platform"
+	"cygnet/nhrpd/sagroup"
+	"cygnet/nhrpd/translate"
 	"cygnet/vici"
 )
 
@@ -21,8 +30,10 @@ type loop struct {
 	log        *slog.Logger
 	engine     *engine.Engine
 	out        engine.Output
-	tables     Tables
-	strongswan Strongswan
+	tables     platform.Tables
+	strongswan platform.Strongswan
+	groups     *sagroup.Groups
+	names      *peername.Names // set before run
 
 	interfaces map[string]*iface // loop only; by name
 	events     chan engine.Event
@@ -40,9 +51,15 @@ type loop struct {
 	urgent        chan struct{}     // holds a value if more than expiry times changed
 	alive         func(time.Time)   // called after every turn, for systemd's watchdog
 	refused       func(vici.Refused, time.Time)
+	happened      *eventfeed.Feed
 	together      func(func()) // runs a function that logs many lines; see logging.Loggers
 
+	took *durations
+
 	settled bool // loop only; settleAdmission ended the admissions of an earlier run
+
+	awaited  []awaited  // loop only; see await
+	watchers []*watcher // loop only; see Daemon.Monitor
 
 	sending []nhrpsocket.Message // loop only; a turn reuses it, so that a refresh allocates nothing
 }
@@ -54,12 +71,16 @@ const (
 )
 
 // newLoop returns a loop. The caller runs it.
-func newLoop(log *slog.Logger, e *engine.Engine, tables Tables, s Strongswan) *loop {
+func newLoop(
+	log *slog.Logger, e *engine.Engine, tables platform.Tables, s platform.Strongswan,
+) *loop {
 	return &loop{
 		log:        log,
 		engine:     e,
 		tables:     tables,
 		strongswan: s,
+		groups:     sagroup.New(s),
+		names:      peername.New(nil),
 		interfaces: make(map[string]*iface),
 		events:     make(chan engine.Event, eventQueue),
 		batches:    make(chan *batch),
@@ -68,6 +89,8 @@ func newLoop(log *slog.Logger, e *engine.Engine, tables Tables, s Strongswan) *l
 		urgent:     make(chan struct{}, 1),
 		alive:      func(time.Time) {},
 		refused:    func(vici.Refused, time.Time) {},
+		happened:   eventfeed.New(),
+		took:       newDurations(),
 		together:   func(f func()) { f() },
 	}
 }
@@ -100,10 +123,17 @@ func (l *loop) run(ctx context.Context) error {
 			now, l.due = time.Now(), time.Time{}
 			l.engine.Advance(now, &l.out)
 		}
-		l.carryOut(now)
-		l.endTurn()
-		l.alive(now)
+		l.finish(now)
 	}
+}
+
+// finish carries out what the engine decided in the turn that began at now, and ends the turn. How
+// long the turn took costs one more reading of the clock.
+func (l *loop) finish(now time.Time) {
+	l.carryOut(now)
+	l.endTurn()
+	l.alive(now)
+	l.took.turn.Add(time.Since(now))
 }
 
 // longestTurn bounds how long the loop sleeps. The loop therefore reports to systemd's watchdog at
@@ -129,7 +159,11 @@ func (l *loop) arm(now time.Time) {
 func (l *loop) receive(now time.Time, b *batch) {
 	for i := range b.messages[:b.n] {
 		m := &b.messages[i]
-		l.engine.Receive(now, b.iface.name, b.iface.senderOf(now, m), m.Data, &l.out)
+		from := l.senderOf(b.iface, m, b.byPolicy[i])
+		l.engine.Receive(now, b.iface.name, from, m.Data, &l.out)
+		if len(l.watchers) > 0 {
+			l.watched(now, b.iface, from, m.Data, false)
+		}
 	}
 	l.dirty = true
 }
@@ -145,33 +179,98 @@ func (l *loop) endTurn() {
 		close(l.called)
 		l.called = nil
 	}
+	l.awaited = slices.DeleteFunc(l.awaited, awaited.came)
 }
 
-// secure logs an event of strongSwan's or hands it to the engine.
+// awaited is a condition that somebody waits for.
+type awaited struct {
+	holds func() bool   // called at the end of each turn, on the loop
+	done  chan struct{} // closed when it holds
+}
+
+// came reports whether the condition holds. If so, nobody waits for it any more.
+func (a awaited) came() bool {
+	if !a.holds() {
+		return false
+	}
+	close(a.done)
+	return true
+}
+
+// await runs f on the loop, and then waits until holds returns true at the end of a turn, or for at
+// most that long. It reports whether the condition came, and returns an error if the context ends.
+func (l *loop) await(
+	ctx context.Context, atMost time.Duration, f func(now time.Time), holds func() bool,
+) (bool, error) {
+	done := make(chan struct{})
+	err := l.call(ctx, func(now time.Time) {
+		f(now)
+		l.awaited = append(l.awaited, awaited{holds, done})
+	})
+	if err != nil {
+		return false, err
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true, nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	err = l.call(context.WithoutCancel(ctx), func(time.Time) {
+		l.awaited = slices.DeleteFunc(l.awaited, func(a awaited) bool { return a.done == done })
+	})
+	return false, errors.Join(err, context.Cause(ctx))
+}
+
+// secure logs an event of strongSwan's, or hands it to the engine for every interface that shares
+// the SA.
 func (l *loop) secure(now time.Time, ev vici.Event) {
 	switch ev := ev.(type) {
 	case vici.Connected:
-		l.log.Info("connected to strongSwan", "version", ev.Version)
+		l.log.Info("connected to strongSwan", logging.EventKey, api.EventStrongSwan,
+			"version", ev.Version)
 	case vici.Disconnected:
 		l.log.Warn("strongSwan does not answer: the SAs in the kernel stay, none can be made until charon runs, with its vici plugin",
-			"error", ev.Err)
+			logging.EventKey, api.EventStrongSwanLost, "error", ev.Err)
 	case vici.MarksAsked:
 		// charon has restarted, and strongSwan may give an old mark to another router only once the
 		// kernel no longer uses it. The engine has already decided what becomes of the peers that
 		// had the old marks. After runs the function when the kernel has those changes.
 		l.tables.After(func() { l.strongswan.AllowMarks(ev.Serial) })
+	default:
+		for _, iface := range l.groups.Members(sagroup.About(ev)) {
+			l.securePeers(now, sagroup.ForInterface(ev, iface))
+		}
+	}
+}
+
+// securePeers hands an event about peers of one interface to the engine.
+func (l *loop) securePeers(now time.Time, ev vici.Event) {
+	switch ev := ev.(type) {
 	case vici.Up:
 		l.separate(&ev.Peer)
-		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(ev.Peer)}, &l.out)
+		if l.secureLinked(ev.Peer) {
+			return // linkMade tells the engine
+		}
+		l.engine.Handle(now, engine.PeerSecured{Peer: translate.EnginePeer(ev.Peer)}, &l.out)
 		return
 	case vici.Refused:
 		l.refused(ev, now)
+	case vici.Down:
+		l.lostLinked(ev.Interface, ev.NBMA)
+	case vici.Moved:
+		l.lostLinked(ev.Interface, ev.From.NBMA)
+		l.secureLinked(ev.Peer)
+		l.toldLinked(ev.Peer)
 	case vici.Snapshot:
+		l.snapshotLinked(ev)
 		for i := range ev.Peers {
 			l.separate(&ev.Peers[i])
 		}
 	}
-	if e := engineEvent(ev); e != nil {
+	if e := translate.EngineEvent(ev); e != nil {
 		l.engine.Handle(now, e, &l.out)
 	}
 }

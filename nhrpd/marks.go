@@ -3,117 +3,140 @@ package nhrpd
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/kernel/nhrpsocket"
 	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/translate"
 	"cygnet/vici"
 )
 
 // Several routers may be behind one NAT address. Their SAs then have marks, which tell them apart.
-// In the place of the shared NBMA address, the engine and the kernel know each such router by its
-// mark, written as an address (see xfrm.MarkedNBMA): a marked NBMA address. The daemon asks
-// strongSwan for marks once it sees two routers behind one address, if the kernel can send to
-// marked peers.
+// strongSwan knows such a router by its mark, and so does the engine. The kernel has only addresses
+// for it: the link-layer address of its neighbours and the address of its NHRP packets are the mark
+// written as an address (see xfrm.MarkedNBMA). Only this file and the packages translate and
+// peername translate between the three. The daemon asks strongSwan for marks once it sees two
+// routers behind one address, if the kernel can send to marked peers.
 
-// nbmaOf returns the NBMA address, plain or marked, by which the engine and the kernel know a peer
-// of strongSwan's.
-func nbmaOf(k vici.Key) netip.Addr {
-	if k.Mark != 0 {
-		return xfrm.MarkedNBMA(k.Mark)
+// senderOf returns the router that sent an NHRP packet. A packet with a mark is that router's only
+// if its outer source is the router's address as well; otherwise a mark that the site's own
+// firewall set would count. The eBPF programs apply the same rule. byPolicy tells whether the
+// kernel has a policy for the packet (package policymark): it may have the SA before strongSwan's
+// event about it reaches the loop.
+func (l *loop) senderOf(i *iface, m *nhrpsocket.Message, byPolicy bool) peerid.ID {
+	if _, linked := xfrm.LinkedNumber(m.NBMA); linked {
+		return l.names.PeerAt(m.NBMA)
 	}
-	return k.NBMA
-}
-
-// saKey is the inverse of nbmaOf: it returns how strongSwan knows a peer of the engine's.
-func saKey(k engine.PeerKey) vici.Key {
-	if mark, ok := xfrm.MarkOf(k.NBMA); ok {
-		return vici.Key{Interface: k.Interface, Mark: mark}
+	if !xfrm.MarkedNBMA(m.Mark).IsValid() || !m.NBMA.IsValid() || !i.config.Protected {
+		return peerid.At(m.NBMA)
 	}
-	return vici.Key{Interface: k.Interface, NBMA: k.NBMA}
-}
-
-// senderOf returns by which NBMA address, plain or marked, the engine knows the router that sent an
-// NHRP packet. A packet with a mark is that router's only if its outer source is the router's
-// address as well; otherwise a mark that the site's own firewall set would count. The eBPF programs
-// apply the same rule.
-func (i *iface) senderOf(now time.Time, m *nhrpsocket.Message) netip.Addr {
-	marked := xfrm.MarkedNBMA(m.Mark)
-	if !marked.IsValid() || !m.NBMA.IsValid() || !i.config.Protected {
-		return m.NBMA
+	outer, known := i.marked[m.Mark]
+	if known && outer == m.NBMA || !known && byPolicy {
+		return peerid.Marked(m.Mark)
 	}
-	outer, known := i.marked[marked]
-	if known && outer == m.NBMA {
-		return marked
-	}
-	// The kernel may have the SA before strongSwan's event about it reaches the loop.
-	if !known && i.hasPolicy(now, marked, m.NBMA) {
-		return marked
-	}
-	return m.NBMA
-}
-
-// policyMarks is what the kernel's IPsec policies had of peers with marks when the loop last read
-// them. Reading takes long where there are many policies, and a firewall may mark every packet. So
-// the loop reads them again only after a pause.
-type policyMarks struct {
-	outer map[netip.Addr]netip.Addr // the peers' outer addresses, by marked NBMA address
-	next  time.Time                 // when the loop may read again
-}
-
-// Two readings are at least readPause apart, and at least readShare times as long as the last
-// reading took. Reading therefore takes about a twentieth of the loop's time at most.
-const (
-	readPause = time.Second
-	readShare = 20
-)
-
-// hasPolicy reports whether the marked peer has an IPsec policy for that outer address.
-func (i *iface) hasPolicy(now time.Time, marked, outer netip.Addr) bool {
-	p := &i.policyMarks
-	if p.outer[marked] == outer {
-		return true
-	}
-	if now.Before(p.next) {
-		return false
-	}
-	begun := time.Now()
-	all, err := i.runner.platform.MarkedPeers(i.state.Local)
-	if err != nil {
-		all = nil
-	}
-	p.outer = all
-	p.next = now.Add(max(readPause, readShare*time.Since(begun)))
-	return all[marked] == outer
+	return peerid.At(m.NBMA)
 }
 
 // setMarked records the engine's changes of marked peers, and tells the kernel their outer
-// addresses. carryOut calls it first, because neighbours and packets may use the marked addresses
-// right after.
+// addresses, all of an interface at once. carryOut calls it first, because neighbours and packets
+// may use the marks right after.
 func (l *loop) setMarked() {
+	if len(l.out.Marked) == 0 {
+		return
+	}
+	changed := make(map[*iface]map[uint32]netip.Addr)
+	gone := make(map[*iface][]xfrm.MarkGuard)
 	for _, c := range l.out.Marked {
 		i := l.iface(c.Interface)
-		if c.Delete {
-			delete(i.marked, c.NBMA)
-		} else {
-			i.marked[c.NBMA] = c.Real
+		before := i.marked[c.Mark]
+		if before.IsValid() && before != c.Outer && i.state.Local.Is4() {
+			gone[i] = append(gone[i],
+				xfrm.MarkGuard{Local: i.state.Local, Outer: before, Mark: c.Mark})
 		}
-		i.setMarked(map[netip.Addr]netip.Addr{c.NBMA: c.Real})
+		if c.Delete {
+			delete(i.marked, c.Mark)
+		} else {
+			i.marked[c.Mark] = c.Outer
+		}
+		if changed[i] == nil {
+			changed[i] = make(map[uint32]netip.Addr)
+		}
+		changed[i][c.Mark] = c.Outer
+	}
+	for i, marked := range changed {
+		i.setMarked(marked)
+		for mark := range marked {
+			i.receiverMoved(mark)
+		}
+	}
+	for i, guards := range gone {
+		l.unguard(i, guards...)
 	}
 }
 
 // setMarked tells the kernel the outer address of each marked peer; an invalid address removes the
 // peer.
-func (i *iface) setMarked(outer map[netip.Addr]netip.Addr) {
+func (i *iface) setMarked(marked map[uint32]netip.Addr) {
 	path := i.path()
-	if len(outer) == 0 || path == nil {
+	if len(marked) == 0 || path == nil {
 		return
+	}
+	outer := make(map[netip.Addr]netip.Addr, len(marked))
+	var guards []xfrm.MarkGuard
+	for mark, address := range marked {
+		outer[xfrm.MarkedNBMA(mark)] = address
+		if address.IsValid() && i.state.Local.Is4() {
+			guards = append(guards,
+				xfrm.MarkGuard{Local: i.state.Local, Outer: address, Mark: mark})
+		}
+	}
+	if i.config.Protected && len(guards) > 0 {
+		if err := i.runner.platform.SetMarkGuards(guards); err != nil {
+			i.log.Warn("packets for peers behind one NAT address may reach another peer there "+
+				"while an SA ends", "error", err)
+		}
 	}
 	if err := path.SetMarked(outer); err != nil {
 		i.log.Warn("peers behind one NAT address cannot be reached", "error", err)
 		i.marksFault = err.Error()
+	}
+}
+
+// unguard removes mark guards, except those of peers that an open interface knows.
+func (l *loop) unguard(i *iface, guards ...xfrm.MarkGuard) {
+	guards = slices.DeleteFunc(guards, func(g xfrm.MarkGuard) bool {
+		for other := range l.opened() {
+			if other.state.Local == g.Local && other.marked[g.Mark] == g.Outer {
+				return true
+			}
+		}
+		return false
+	})
+	if i.runner == nil || len(guards) == 0 {
+		return
+	}
+	if err := i.runner.platform.RemoveMarkGuards(guards); err != nil {
+		i.log.Warn("policies of peers that have gone stay in the kernel", "error", err)
+	}
+}
+
+// unguardStale removes the mark guards that an earlier run left behind at a local address.
+func (r *runner) unguardStale(ctx context.Context, local netip.Addr) {
+	if !r.config.Protected || !local.Is4() {
+		return
+	}
+	stale, err := r.platform.StaleMarkGuards(local)
+	if err != nil {
+		r.log.Warn("cannot look for policies of peers that have gone", "error", err)
+		return
+	}
+	if len(stale) > 0 {
+		// The call fails only if the context has ended. The next run looks again.
+		_ = r.loop.call(ctx, func(time.Time) { r.loop.unguard(r.iface, stale...) })
 	}
 }
 
@@ -125,11 +148,22 @@ func (l *loop) separate(peer *vici.Peer) {
 		len(peer.SharedWith) == 0 || peer.Separating || peer.Inseparable {
 		return
 	}
-	if i.path() != nil && i.marksFault == "" {
+	if l.canSeparate(i) {
 		i.unannounced = append(i.unannounced, *peer)
 		peer.SharedWith = nil
 	}
 	i.runner.askMarks()
+}
+
+// canSeparate reports whether, as far as is known, every interface that shares the SAs can give
+// packets marks.
+func (l *loop) canSeparate(i *iface) bool {
+	for _, name := range append(l.groups.With(i.name), i.name) {
+		if m := l.interfaces[name]; m != nil && (m.path() == nil || m.marksFault != "") {
+			return false
+		}
+	}
+	return true
 }
 
 // pathChanged has marks tried again if the kernel could not give any: the reason may be gone.
@@ -179,6 +213,9 @@ func (l *loop) marksDecided(now time.Time, i *iface, err error) {
 	}
 	i.marksFault = err.Error()
 	for _, peer := range unannounced {
-		l.engine.Handle(now, engine.PeerSecured{Peer: enginePeer(peer)}, &l.out)
+		l.engine.Handle(now, engine.PeerSecured{Peer: translate.EnginePeer(peer)}, &l.out)
+	}
+	if len(l.groups.With(i.name)) > 0 { // the others have to learn of those routers, too
+		l.strongswan.Report(l.groups.Of(i.name))
 	}
 }

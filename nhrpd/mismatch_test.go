@@ -136,9 +136,14 @@ func TestSilentNHSSaysWhatTheCountersTell(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := st.Interfaces[0].NHS[0].Error; !strings.Contains(got,
-			"none came back: compare key with its (here: key = 42)") {
+		const why = "none came back: compare key with its (here: key = 42)"
+		if got := st.Interfaces[0].NHS[0].Error; !strings.Contains(got, why) {
 			t.Errorf("the NHS's error is %q", got)
+		}
+		if !slices.ContainsFunc(st.Problems, func(p api.Problem) bool {
+			return p.Code == api.ProblemNHSUnanswered && strings.Contains(p.Text, why)
+		}) {
+			t.Errorf("want a problem nhs-unanswered with %q, have %+v", why, st.Problems)
 		}
 	})
 }

@@ -2,9 +2,7 @@ package nhrpd
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +14,8 @@ import (
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
 	"cygnet/vici"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // hubToml is the shortest configuration of a hub.
@@ -103,10 +103,10 @@ func TestNoChannelIsUsedOnceItIsClosed(t *testing.T) {
 					err := d.loop.call(t.Context(), func(now time.Time) {
 						d.loop.out.Packets = append(d.loop.out.Packets, engine.Packet{
 							Interface: "gre1",
-							To:        hubNBMA,
+							To:        peerid.At(hubNBMA),
 							Data:      []byte("x"),
 						})
-						key := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
+						key := engine.PeerKey{Interface: "gre1", ID: peerid.At(hubNBMA)}
 						d.loop.out.Admitted = append(d.loop.out.Admitted,
 							engine.AdmissionChange{PeerKey: key, NHS: true})
 						d.loop.carryOut(now)
@@ -125,47 +125,5 @@ func TestNoChannelIsUsedOnceItIsClosed(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// The daemon's files name all routers and their addresses. Nobody else may read the files, whatever
-// the umask is and whatever mode an earlier file has.
-func TestStateIsForNobodyElse(t *testing.T) {
-	dir := t.TempDir() + "/state"
-	state := stateFile{dir: dir, uptime: func() (string, time.Duration, error) {
-		return "", 0, fmt.Errorf("none")
-	}}
-	blocked := blockedFile{dir: dir}
-	for range 2 {
-		if err := state.save(engine.Saved{At: time.Now()}); err != nil {
-			t.Fatal(err)
-		}
-		if err := blocked.save([]engine.Block{{Identity: "x"}}); err != nil {
-			t.Fatal(err)
-		}
-		for path, want := range map[string]os.FileMode{
-			dir:            0o700,
-			state.path():   0o600,
-			blocked.path(): 0o600,
-		} {
-			st, err := os.Stat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := st.Mode().Perm(); got != want {
-				t.Errorf("%s has the mode %o, want %o", path, got, want)
-			}
-			if path != dir {
-				if err := os.Chmod(path, 0o644); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path+".part", nil, 0o644); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.Chmod(path+".part", 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 	}
 }

@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/config/difference"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/logging"
 	"cygnet/nhrpd/problem"
+	"cygnet/nhrpd/translate"
 	"cygnet/nhrpd/wait"
 )
 
@@ -42,15 +47,22 @@ func (d *Daemon) managed(
 	}
 }
 
-// Reload reads the configuration file again and applies it: interfaces that are gone say goodbye,
-// new ones start, and changed ones start anew with the new settings. It returns an error if the
-// file is faulty, and everything then stays as it is.
-func (d *Daemon) Reload(ctx context.Context) error {
-	err := d.reloadFile(ctx)
+// Reload reads the configuration file again and applies it, or with dryRun only tells what that
+// would change: interfaces that are gone say goodbye, new ones start, and changed ones start anew
+// with the new settings, on the tunnel that is there. Reload returns when each of these has been
+// tried, and logs a failure. If the file is faulty, everything stays as it is; see api.Daemon.
+func (d *Daemon) Reload(ctx context.Context, dryRun bool) (*api.Reloaded, error) {
+	report, err := d.reloadFile(ctx, dryRun)
+	if dryRun {
+		return report, err
+	}
 	switch {
 	case err == nil:
 		d.problems.Resolve(problem.Key{Code: api.ProblemReload, Subject: d.path})
+		d.problems.Resolve(problem.Key{Code: api.ProblemFileDiffers, Subject: d.path})
 	case ctx.Err() == nil:
+		d.log.Error("reload failed", logging.EventKey, api.EventReloadFailed,
+			"file", d.path, "error", err)
 		// Report keeps the time of a problem that is known. This failure has to count as new.
 		d.problems.Resolve(problem.Key{Code: api.ProblemReload, Subject: d.path})
 		d.problems.Report(api.Problem{
@@ -61,29 +73,144 @@ func (d *Daemon) Reload(ctx context.Context) error {
 			Remedy:   "correct " + d.path + " (cygnet check names each fault) and reload",
 		})
 	}
-	return err
+	return report, err
 }
 
-// reloadFile reads the configuration file and applies it.
-func (d *Daemon) reloadFile(ctx context.Context) error {
-	next, err := config.Load(d.path)
-	if err != nil {
-		return fmt.Errorf("the running configuration stays: %w", err)
+// reloadFile reads the configuration file and applies it, or with dryRun only compares it.
+func (d *Daemon) reloadFile(ctx context.Context, dryRun bool) (*api.Reloaded, error) {
+	var report *api.Reloaded
+	var tried map[string]*runner
+	err := d.managed(ctx, func(ctx context.Context, g *errgroup.Group) error {
+		// The file is read here, so that of several reloads the last one to read is the last one to
+		// apply what it read.
+		next, err := config.Load(d.path)
+		if err != nil {
+			return fmt.Errorf("the running configuration stays: %w (%w)", err, api.ErrRefused)
+		}
+		report = d.compare(next)
+		report.DryRun = dryRun
+		if dryRun {
+			return nil
+		}
+		for _, warning := range next.Warnings {
+			d.log.Warn(warning)
+		}
+		d.loaded.Store(asLoaded(next))
+		d.findTables(next)
+		err = d.moveTo(ctx, g, next)
+		tried = maps.Clone(d.runners)
+		return err
+	})
+	if err != nil || dryRun {
+		return report, err
 	}
-	for _, warning := range next.Warnings {
-		d.log.Warn(warning)
+	return report, d.awaitTried(ctx, report, tried)
+}
+
+// asLoaded returns a copy of a configuration as it was read, for comparisons. The daemon adds to
+// the original what it finds out about this host.
+func asLoaded(c *config.Config) *config.Config {
+	loaded := *c
+	loaded.Interfaces = slices.Clone(c.Interfaces)
+	return &loaded
+}
+
+// compare returns what a reload to the configuration next changes. It runs on the goroutine of
+// manage.
+func (d *Daemon) compare(next *config.Config) *api.Reloaded {
+	before := d.loaded.Load()
+	report := &api.Reloaded{NextStart: next.DaemonDiffers(before), Warnings: next.Warnings}
+	for i := range next.Interfaces {
+		ifc := &next.Interfaces[i]
+		of := interfaceOf(before, ifc.Name)
+		entry := api.ReloadedInterface{Name: ifc.Name, Action: api.ReloadAdded}
+		switch {
+		case of == nil:
+		case d.runners[ifc.Name] == nil:
+			entry.Action, entry.Changes = api.ReloadJoined, changes(of, ifc)
+		default:
+			entry.Action, entry.Changes = api.ReloadRenewed, changes(of, ifc)
+			if len(entry.Changes) == 0 {
+				entry.Action = api.ReloadKept
+			} else if canGoOn(*of, *ifc) {
+				entry.Action = api.ReloadChanged
+			}
+		}
+		report.Interfaces = append(report.Interfaces, entry)
 	}
-	return d.managed(ctx, func(ctx context.Context, g *errgroup.Group) error {
-		return d.moveTo(ctx, g, next)
+	for i := range before.Interfaces {
+		if name := before.Interfaces[i].Name; interfaceOf(next, name) == nil {
+			report.Interfaces = append(report.Interfaces,
+				api.ReloadedInterface{Name: name, Action: api.ReloadRemoved})
+		}
+	}
+	return report
+}
+
+// interfaceOf returns the interface of a configuration that has the name, or nil.
+func interfaceOf(c *config.Config, name string) *config.Interface {
+	i := slices.IndexFunc(c.Interfaces, func(ifc config.Interface) bool { return ifc.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &c.Interfaces[i]
+}
+
+// changes returns the settings that differ, as the API shows them.
+func changes(from, to *config.Interface) []api.Change {
+	var list []api.Change
+	for _, c := range difference.Between(from, to) {
+		list = append(list, api.Change(c))
+	}
+	return list
+}
+
+// awaitTried waits until the interfaces that a reload started have been tried, for readyTime at
+// most, and adds to the report which of them do not work, and which of them a later reload or a
+// goodbye has stopped. It returns an error if the context ends.
+func (d *Daemon) awaitTried(
+	ctx context.Context, report *api.Reloaded, tried map[string]*runner,
+) error {
+	late := time.NewTimer(readyTime)
+	defer late.Stop()
+	stopped := make(map[string]bool)
+	for i := range report.Interfaces {
+		r := tried[report.Interfaces[i].Name]
+		if r == nil || !started(report.Interfaces[i].Action) {
+			continue
+		}
+		select {
+		case <-r.first:
+		case <-r.done:
+			stopped[report.Interfaces[i].Name] = true
+		case <-late.C:
+			late.Reset(0)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return d.loop.call(ctx, func(time.Time) {
+		for i := range report.Interfaces {
+			entry := &report.Interfaces[i]
+			if stopped[entry.Name] {
+				entry.Error = "a later reload or cygnet leave stopped it before it was tried"
+				continue
+			}
+			if ifc := d.loop.interfaces[entry.Name]; ifc != nil && started(entry.Action) {
+				entry.Error = ifc.fault
+			}
+		}
 	})
 }
 
-// ReloadAndLog reloads the configuration, as SIGHUP asks for, and logs an error.
-func (d *Daemon) ReloadAndLog(ctx context.Context) {
-	if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
-		d.log.Error("reload failed", "file", d.path, "error", err)
-	}
+// started reports whether a reload starts an interface, for the first time or anew.
+func started(a api.ReloadAction) bool {
+	return a == api.ReloadAdded || a == api.ReloadJoined || a == api.ReloadRenewed
 }
+
+// ReloadAndLog reloads the configuration, as SIGHUP asks for. Nobody but the log is told of an
+// error.
+func (d *Daemon) ReloadAndLog(ctx context.Context) { _, _ = d.Reload(ctx, false) }
 
 // reportObstacles reports the obstacles of the configuration c as problems. They replace those of
 // the configuration before.
@@ -120,47 +247,83 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 		}
 	}
 	d.logs.Configure(next.Log)
+	d.fit(next)
 	d.config = next
 	d.reportObstacles(next)
+	d.groups.Assign(next, nil)
+	for name := range d.runners {
+		if d.groups.Moved(name) {
+			d.endSAs(ctx, name)
+			d.close(ctx, name)
+		}
+	}
 	err := d.loop.call(ctx, func(now time.Time) {
-		d.loop.engine.Configure(now, engineConfig(next), &d.loop.out)
+		d.loop.engine.Configure(now, d.engineConfig(next), &d.loop.out)
 	})
 	errs = append(errs, err)
 	for _, c := range next.Interfaces {
 		errs = append(errs, d.adopt(ctx, g, c))
 	}
-	d.log.Info("configuration reloaded", "interfaces", len(next.Interfaces))
+	d.log.Info("configuration reloaded", logging.EventKey, api.EventReloaded,
+		"interfaces", len(next.Interfaces))
 	return errors.Join(errs...)
 }
 
-// adopt starts a new interface. It starts a changed interface anew, on the tunnel that exists.
+// adopt starts a new interface. It starts a changed interface anew, on the tunnel that exists. That
+// interface registers as soon as it has its tunnel again: only the answers of the NHSs tell whether
+// packets pass as it is now.
 func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interface) error {
-	if r := d.runners[c.Name]; r != nil {
-		if canGoOn(r.config, c) {
-			return nil
-		}
-		if r.config.Protected && !c.Protected {
-			d.endSAs(ctx, c.Name)
-		}
-		d.close(ctx, c.Name)
+	before := d.runners[c.Name]
+	if before == nil {
+		return d.open(ctx, g, d.newRunner(c))
 	}
-	return d.open(ctx, g, c)
+	if canGoOn(before.config, c) {
+		before.authorizer.Use(c.Authorize.Socket)
+		return nil
+	}
+	if before.config.Protected && !c.Protected {
+		d.endSAs(ctx, c.Name)
+	}
+	d.close(ctx, c.Name)
+	if difference.OtherTunnel(&before.config, &c) {
+		err := d.loop.call(ctx, func(now time.Time) {
+			d.loop.engine.Handle(now, engine.TunnelReplaced{Interface: c.Name}, &d.loop.out)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	r := d.newRunner(c)
+	r.startedAnew = true
+	return d.open(ctx, g, r)
 }
 
 // endSAs removes an interface's connections from charon, and waits for the end of its SAs. The
-// connections go first: otherwise a spoke that loses its SA could make a new one at once.
+// connections go first: otherwise a spoke that loses its SA could make a new one at once. What the
+// interface shares with others stays.
 func (d *Daemon) endSAs(ctx context.Context, name string) {
-	d.strongswan.RemoveProfile(name)
-	if err := d.awaitNoSAs(ctx, name); err != nil {
+	group, last := d.groups.Leave(name)
+	if !last {
+		return
+	}
+	if err := d.awaitNoSAs(ctx, group); err != nil {
 		d.log.Warn("some SAs have not ended; their peers find out by dead peer detection",
 			"interface", name, "error", err)
 	}
 }
 
 // canGoOn reports whether a runner can go on unchanged with another configuration of its interface.
-// It can if only the peer rules differ, because the engine alone applies those.
+// It can if only the peer rules differ, or which of the NHSs are used, because the engine alone
+// applies those, or who is asked about registrations, which the runner's client is told.
 func canGoOn(a, b config.Interface) bool {
-	a.Policy, b.Policy = nil, nil
+	for _, c := range []*config.Interface{&a, &b} {
+		c.Policy, c.MaxConnections, c.FallbackDelay = nil, nil, 0
+		c.Authorize = config.Authorize{}
+		c.NHS = slices.Clone(c.NHS)
+		for i := range c.NHS {
+			c.NHS[i].Priority, c.NHS[i].Cluster = 0, 0
+		}
+	}
 	return reflect.DeepEqual(a, b)
 }
 
@@ -195,17 +358,36 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	case r == nil:
 		return fmt.Errorf("leave %s: %w", name, api.ErrNoInterface)
 	}
-	d.log.Info("leaving", "interface", name)
+	d.log.Info("leaving", logging.EventKey, api.EventLeaving, "interface", name)
 	if err := d.sayGoodbye(ctx, name); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
 	d.endSAs(ctx, name)
 	d.close(ctx, name)
 	defer d.clear.Changed()
-	if err := errors.Join(d.platform.Detach(name), r.tunnel.Remove()); err != nil {
+	if err := errors.Join(
+		d.platform.DetachMulticast(name), d.platform.Detach(name),
+		d.platform.RemoveLinks(name), r.tunnel.Remove(),
+	); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
-	return nil
+	return d.unpin(ctx, name)
+}
+
+// unpin takes back the rules of an interface's underlays. It comes last in a goodbye, since the
+// goodbye itself needs them. It returns an error if the context ends.
+func (d *Daemon) unpin(ctx context.Context, name string) error {
+	done := make(chan struct{})
+	for i := range (translate.UnderlayRules{}) {
+		d.tables.Pin(ruleOwner(name, i), rtnl.Rule{})
+	}
+	for i := range config.MaxReserve + 1 {
+		v4, v6 := uplinkOwners(name, i)
+		d.tables.Pin(v4, rtnl.Rule{})
+		d.tables.Pin(v6, rtnl.Rule{})
+	}
+	d.tables.After(func() { close(done) })
+	return closed(ctx, done)
 }
 
 // sayGoodbye has the engine tell the other routers. It returns when each has acknowledged the
@@ -242,15 +424,15 @@ func closed(ctx context.Context, c <-chan struct{}) error {
 // closeTime is how long a goodbye waits for the peers to acknowledge the end of their SAs.
 const closeTime = 5 * time.Second
 
-// awaitNoSAs waits until strongSwan has closed the SAs of the interface. It returns an error if
-// SAs are left after closeTime or if strongSwan does not answer.
-func (d *Daemon) awaitNoSAs(ctx context.Context, name string) error {
+// awaitNoSAs waits until strongSwan has closed the SAs of a group. It returns an error if SAs are
+// left after closeTime or if strongSwan does not answer.
+func (d *Daemon) awaitNoSAs(ctx context.Context, group string) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	for {
 		left := 0
 		for _, sa := range d.strongswan.SAs() {
-			if sa.Interface == name {
+			if sa.Interface == group {
 				left++
 			}
 		}
@@ -264,4 +446,16 @@ func (d *Daemon) awaitNoSAs(ctx context.Context, name string) error {
 			return fmt.Errorf("%d SAs not closed after %s", left, closeTime)
 		}
 	}
+}
+
+// engineConfig returns the part of the configuration that the engine decides by, with the groups of
+// interfaces that share their SAs.
+func (d *Daemon) engineConfig(c *config.Config) engine.Config {
+	out := translate.EngineConfig(c)
+	for i := range out.Interfaces {
+		if ifc := &out.Interfaces[i]; ifc.Protected {
+			ifc.SAGroup = d.groups.Of(ifc.Name)
+		}
+	}
+	return out
 }

@@ -110,6 +110,36 @@ func TestUnknownGroupOfTheAPI(t *testing.T) {
 	})
 }
 
+// Those who may look have a socket of their own, beside the API's. Without their group there is
+// none, and the status says why.
+func TestGroupThatMayLook(t *testing.T) {
+	dir := t.TempDir()
+	for _, there := range []bool{true, false} {
+		p, asked := newWorld(t).platform(), ""
+		p.ListenAPI = func(path, group string) (net.Listener, error) {
+			asked = path + " for " + group
+			if !there {
+				return nil, fmt.Errorf("find the group: %w", api.ErrNoGroup)
+			}
+			return newPipeListener(), nil
+		}
+		c := testConfig(t, []byte(spokeToml), dir)
+		d := New(filepath.Join(dir, "cygnet.toml"), c, p, new(bytes.Buffer))
+		if l := d.listenView(c.Daemon); l != nil || asked != "" {
+			t.Errorf("without a group it listens: %q", asked)
+		}
+		c.Daemon.APIViewGroup = "operators"
+		l := d.listenView(c.Daemon)
+		if want := "/run/cygnet/view.sock for operators"; (l != nil) != there || asked != want {
+			t.Errorf("listener %v, asked %q, want %q", l, asked, want)
+		}
+		if all := d.problems.All(); (len(all) == 0) != there ||
+			!there && !strings.HasPrefix(all[0].Text, "api_view_group:") {
+			t.Errorf("the problems are %v", all)
+		}
+	}
+}
+
 // The status shows what keeps the daemon from its work: in the host's network, in charon, and in a
 // tunnel that is there and cannot be kept as configured.
 func TestReasonsAreInStatus(t *testing.T) {

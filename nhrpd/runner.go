@@ -6,18 +6,23 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tunnel"
+	"cygnet/nhrpd/authorizer"
 	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/logging"
+	"cygnet/nhrpd/platform"
 	"cygnet/nhrpd/problem"
 	"cygnet/nhrpd/resolve"
+	"cygnet/nhrpd/translate"
+	"cygnet/nhrpd/uplink"
 	"cygnet/nhrpd/wait"
 )
 
@@ -29,18 +34,35 @@ type runner struct {
 	log        *slog.Logger
 	loop       *loop
 	iface      *iface // set by the loop's open; for functions that run on the loop
-	platform   *Platform
-	tables     Tables
-	strongswan Strongswan
+	platform   *platform.Platform
+	tables     platform.Tables
+	strongswan platform.Strongswan
 	problems   *problem.List
-	tunnel     Tunnel
+	tunnel     platform.Tunnel
 	clear      *cleargre.Watch
+	authorizer *authorizer.Client
+
+	uplinks atomic.Pointer[uplink.Follower] // nil: there is one underlay only
+
+	// startedAnew reports that a reload starts the interface anew, and that it has not registered
+	// since. Only the loop's goroutine uses it once the runner is open.
+	startedAnew bool
+
+	pinned *translate.UnderlayRules // nil: tables has not been told
+
+	// moveTable has the daemon give the interface another routing table; see Daemon.moveTable.
+	moveTable func(ctx context.Context, iface string, table uint32) error
 
 	states     chan tunnel.State // the newest state, if keepChannel has not taken it yet
 	readUseNow chan struct{}     // holds a value if readUse has to read
 	marksAsked chan struct{}     // holds a value if keepChannel has to enable marks
-	first      chan struct{}     // closed after the first try to have the tunnel
-	firstOnce  sync.Once
+
+	// resolveAsked has a channel for the name of each NHS. It holds a value if resolve has to look
+	// the name up soon.
+	resolveAsked map[string]chan struct{}
+
+	first     chan struct{} // closed after the first try to have the tunnel
+	firstOnce sync.Once
 
 	cancel context.CancelFunc // ends the runner; set by start
 	done   chan struct{}      // closed when the runner has ended
@@ -49,7 +71,11 @@ type runner struct {
 // newRunner returns the runner of an interface. The caller starts it.
 func (d *Daemon) newRunner(c config.Interface) *runner {
 	log := d.logs.Of(logging.Kernel)
-	return &runner{
+	resolveAsked := make(map[string]chan struct{})
+	for _, nhs := range c.NHS {
+		resolveAsked[nhs.NBMA] = make(chan struct{}, 1)
+	}
+	r := &runner{
 		config:     c,
 		log:        log.With("interface", c.Name),
 		loop:       d.loop,
@@ -57,14 +83,23 @@ func (d *Daemon) newRunner(c config.Interface) *runner {
 		tables:     d.tables,
 		strongswan: d.strongswan,
 		problems:   d.problems,
-		tunnel:     d.platform.NewTunnel(tunnelConfig(&c), log),
+		tunnel:     d.platform.NewTunnel(translate.TunnelConfig(&c), log),
 		clear:      d.clear,
+		authorizer: newAuthorizer(d.loop, d.logs.Of(logging.Engine).With("interface", c.Name),
+			c.Name, c.Authorize.Socket),
+		moveTable:  d.moveTable,
 		states:     make(chan tunnel.State, 1),
 		readUseNow: make(chan struct{}, 1),
 		marksAsked: make(chan struct{}, 1),
 		first:      make(chan struct{}),
 		done:       make(chan struct{}),
+
+		resolveAsked: resolveAsked,
 	}
+	if !c.IfState {
+		r.tunnel.SetDormant(false) // an earlier configuration may have made it dormant
+	}
+	return r
 }
 
 // start runs the runner in the group until stop is called or the context ends.
@@ -85,8 +120,13 @@ func (r *runner) stop() {
 // run keeps the tunnel and the channel, and resolves the NHSs.
 func (r *runner) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	if f := r.followUplinks(); f != nil {
+		r.uplinks.Store(f)
+		task{"uplinks " + r.config.Name, f.Run}.start(ctx, g)
+	}
 	task{"tunnel " + r.config.Name, r.keepTunnel}.start(ctx, g)
 	task{"channel " + r.config.Name, r.keepChannel}.start(ctx, g)
+	task{"authorizer " + r.config.Name, r.authorizer.Run}.start(ctx, g)
 	for _, nhs := range r.config.NHS {
 		task{"resolve " + nhs.NBMA, func(ctx context.Context) error {
 			return r.resolve(ctx, nhs.NBMA)
@@ -97,19 +137,29 @@ func (r *runner) run(ctx context.Context) error {
 
 // resolve hands the engine the NBMA addresses of an NHS, and again when they change.
 func (r *runner) resolve(ctx context.Context, nhs string) error {
-	return resolve.Follow(ctx, r.log, nhs, r.platform.Lookup, func(addrs []netip.Addr) {
-		r.loop.post(ctx, engine.NHSResolved{Interface: r.config.Name, Name: nhs, NBMA: addrs})
-	})
+	return resolve.Follow(ctx, r.log, nhs, r.platform.Lookup, r.resolveAsked[nhs],
+		func(addrs []netip.Addr) {
+			r.loop.post(ctx, engine.NHSResolved{Interface: r.config.Name, Name: nhs, NBMA: addrs})
+		})
+}
+
+// askResolve has resolve look up the name of an NHS soon. Several calls before it does so cause one
+// look-up.
+func (r *runner) askResolve(nhs string) {
+	select {
+	case r.resolveAsked[nhs] <- struct{}{}:
+	default:
+	}
 }
 
 // keepTunnel runs the tunnel. Some faults only the user can repair: another device has the tunnel's
 // name, or the kernel has no GRE. keepTunnel then logs the fault, shows it in the status and tries
 // again, so that the other interfaces go on. A missing permission ends the daemon.
 func (r *runner) keepTunnel(ctx context.Context) error {
-	var backOff wait.BackOff
+	backoff := wait.Backoff()
 	for {
 		err := r.tunnel.Run(ctx, func(st tunnel.State) {
-			backOff.Reset()
+			backoff.Reset()
 			r.hand(ctx, st)
 		})
 		if ctx.Err() != nil {
@@ -122,7 +172,7 @@ func (r *runner) keepTunnel(ctx context.Context) error {
 		if err := r.loop.call(ctx, func(time.Time) { r.iface.failed(err) }); err != nil {
 			return nil
 		}
-		if !backOff.Sleep(ctx) {
+		if !backoff.Sleep(ctx) {
 			return nil
 		}
 	}
@@ -163,6 +213,11 @@ func (r *runner) keepChannel(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case st = <-r.states:
+			if r.hasOtherTable(st) {
+				if err := r.moveTable(ctx, r.config.Name, st.MasterTable); err != nil {
+					return nil
+				}
+			}
 		case <-retry.C:
 		case <-r.marksAsked:
 			if marks {
@@ -179,10 +234,15 @@ func (r *runner) keepChannel(ctx context.Context) error {
 				retry.Reset(time.Second)
 			}
 		}
+		if current != nil {
+			current.local.Store(&st.Local)
+		}
+		r.openLinks(ctx, current, st)
 		marks = r.canMark(ctx, st, current, marks)
 		if err := r.moved(ctx, st, current, fault, marks); err != nil {
 			return nil
 		}
+		r.unguardStale(ctx, st.Local)
 	}
 }
 
@@ -206,6 +266,10 @@ func (r *runner) replaceChannel(
 func (r *runner) moved(
 	ctx context.Context, st tunnel.State, current *channel, fault error, marks bool,
 ) error {
+	// The rules come first: without them, IKE might take a default route into the tunnel.
+	if err := r.pin(ctx, translate.RulesOf(&r.config, st)); err != nil {
+		return err
+	}
 	r.secure(st, marks)
 	r.tables.Resync()
 	defer r.clear.Changed()
@@ -214,11 +278,34 @@ func (r *runner) moved(
 	})
 }
 
+// pin has the kernel keep the rules of the tunnel's underlay, and returns once they have been
+// tried, and so have those of the uplinks (followUplinks). It returns an error if the context ends.
+func (r *runner) pin(ctx context.Context, rules translate.UnderlayRules) error {
+	if r.pinned != nil && *r.pinned == rules && len(r.config.Reserve) == 0 {
+		return nil
+	}
+	r.pinned = &rules
+	tried := make(chan struct{})
+	for i, rule := range rules {
+		r.tables.Pin(ruleOwner(r.config.Name, i), rule)
+	}
+	r.tables.After(func() { close(tried) })
+	return closed(ctx, tried)
+}
+
+// ruleOwner names the owner of one of an interface's translate.UnderlayRules.
+func ruleOwner(iface string, i int) string {
+	if i == 0 {
+		return iface
+	}
+	return iface + " IPv6"
+}
+
 // secure tells strongSwan which address the tunnel sends from, and whether the kernel can give the
 // tunnel's packets marks.
 func (r *runner) secure(st tunnel.State, marks bool) {
-	if r.config.Protected && st.Local.IsValid() {
-		r.strongswan.SetProfile(ipsecProfile(&r.config, st.Local, marks))
+	if locals := st.Addresses(); r.config.Protected && len(locals) > 0 {
+		r.loop.groups.Secure(translate.IPsecProfile(&r.config, locals, marks))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/kernel/xfrm"
+	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/espstate"
 	"cygnet/vici"
 )
 
@@ -36,7 +38,7 @@ func TestSAsAreCountedNow(t *testing.T) {
 			},
 		}}
 		w.states = []xfrm.ESPState{
-			{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500},
+			{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500, Packets: 5},
 			{Src: local, Dst: hubNBMA, SPI: 0x22, Bytes: 600},
 			// An outbound SPI is the choice of the peer: this is not our inbound SPI 0x33.
 			{Src: local, Dst: hubNBMA, SPI: 0x33, Bytes: 9999},
@@ -53,7 +55,7 @@ func TestSAsAreCountedNow(t *testing.T) {
 		if c := sas[0].Children[1]; c.BytesIn != 7 || c.TotalOut != 8 {
 			t.Errorf("without states of its own: %+v", c)
 		}
-		if w.noted("counted map[17:500] in, map[34:600 51:9999] out") < 0 {
+		if w.noted("counted map[17:{500 5}] in, map[34:{600 0} 51:{9999 0}] out") < 0 {
 			t.Errorf("charon's client does not know the counts: %q", w.record)
 		}
 		if !sas[0].AsOf.IsZero() {
@@ -66,6 +68,40 @@ func TestSAsAreCountedNow(t *testing.T) {
 		if sas, err := d.SAs(t.Context()); err != nil || len(sas) != 1 ||
 			!sas[0].AsOf.Equal(gone) {
 			t.Errorf("without charon: %+v, %v", sas, err)
+		}
+	})
+}
+
+// What an earlier charon left in the kernel still carries traffic, so it is counted while charon is
+// away, too. The status has what the SAs carried, with the limits of the interface.
+func TestTrafficIsCountedWithoutCharon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		w.mu.Lock()
+		local := tunnelThere.Local
+		w.charonGone = time.Now()
+		w.states = []xfrm.ESPState{{Src: hubNBMA, Dst: local, SPI: 0x11, Bytes: 500, Packets: 4}}
+		w.mu.Unlock()
+		time.Sleep(espstate.Interval + time.Second)
+		synctest.Wait()
+		if w.noted("counted map[17:{500 4}] in, map[] out") < 0 {
+			t.Errorf("nothing was counted: %q", w.record)
+		}
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := &st.Interfaces[0]
+		want := api.Traffic{BytesIn: 700, BytesOut: 800, PacketsIn: 7, PacketsOut: 8}
+		if i.Traffic == nil || *i.Traffic != want || len(i.Peers) != 1 ||
+			i.Peers[0].Traffic == nil || *i.Peers[0].Traffic != want {
+			t.Errorf("want %+v, have %+v and peers %+v", want, i.Traffic, i.Peers)
+		}
+		if len(i.Limits) != 13 || i.Limits[0].Limit != 10_000 || *i.Limits[0].Used != 0 {
+			t.Errorf("limits %+v", i.Limits)
+		}
+		if st.Durations.Turn.Count != 0 { // the clock stands still while the loop works
+			t.Errorf("turns %+v", st.Durations.Turn)
 		}
 	})
 }

@@ -10,8 +10,9 @@ import (
 	"cygnet/nhrpd/cleargre"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/mismatch"
-	"cygnet/nhrpd/status"
+	"cygnet/nhrpd/translate"
 	"cygnet/vici/profile"
 )
 
@@ -46,14 +47,14 @@ func (d *Daemon) protectedTunnels(ctx context.Context) []cleargre.Tunnel {
 func (l *loop) protectedTunnels() []cleargre.Tunnel {
 	var list []cleargre.Tunnel
 	for i := range l.opened() {
-		if !i.config.Protected || !i.state.Local.IsValid() {
+		if !i.config.Protected || len(i.state.Addresses()) == 0 {
 			continue
 		}
 		list = append(list, cleargre.Tunnel{
 			Name:    i.name,
-			Local:   i.state.Local,
+			Locals:  i.state.Addresses(),
 			Path:    i.path(),
-			Offload: offloads(ipsecProfile(&i.config, i.state.Local, false)),
+			Offload: offloads(translate.IPsecProfile(&i.config, i.state.Addresses(), false)),
 		})
 	}
 	return list
@@ -69,14 +70,15 @@ func offloads(p profile.Profile) bool {
 	return ok && how != "no"
 }
 
-// protectedAddresses returns the addresses that the protected tunnels send from. It returns none if
-// the context has ended.
+// protectedAddresses returns the addresses that the protected tunnels send from, each once. It
+// returns none if the context has ended.
 func (d *Daemon) protectedAddresses(ctx context.Context) []netip.Addr {
 	var locals []netip.Addr
 	for _, t := range d.protectedTunnels(ctx) {
-		locals = append(locals, t.Local)
+		locals = append(locals, t.Locals...)
 	}
-	return locals
+	slices.SortFunc(locals, netip.Addr.Compare)
+	return slices.Compact(locals)
 }
 
 // situation returns what the loop knows about mismatches. It returns an error if the context ends.
@@ -101,7 +103,7 @@ func (l *loop) situation(now time.Time, sources []netip.Addr) mismatch.Situation
 		}
 		secured := make(map[netip.Addr]bool, len(sources))
 		for _, a := range sources {
-			secured[a] = l.engine.Secured(i.name, a)
+			secured[a] = l.engine.Secured(i.name, peerid.At(a))
 		}
 		s.Tunnels = append(s.Tunnels, mismatch.Tunnel{
 			Name:      i.name,
@@ -133,8 +135,7 @@ func outerAddresses(interfaces []engine.InterfaceStatus) map[string][]netip.Addr
 			add(s.NBMA)
 		}
 		for _, p := range i.Peers {
-			address, _ := status.Outer(p.NBMA, p.Real)
-			add(address)
+			add(p.Outer)
 		}
 		outer[i.Name] = all
 	}

@@ -35,9 +35,9 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	}
 	d.clear.AddStatus(s)
 	s.Tables = status.Tables(d.tables.Stats())
-	charon := d.strongswan.Status()
+	charon := d.groups.Status(d.strongswan.Status())
 	s.StrongSwan = status.StrongSwan(charon, d.vici)
-	s.SAs = status.SAs(d.strongswan.SAs(), charon)
+	s.SAs = status.SAs(d.strongswan.SAs(), charon, d.groups.Shown)
 	for i := range s.Interfaces {
 		status.MarkReached(s.Interfaces[i].Peers, s.SAs)
 	}
@@ -45,8 +45,15 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 		own, err := d.platform.OwnRoutes()
 		status.MarkInstalled(s.Routes, own, err)
 	}
+	status.AddUse(s.Interfaces, s.SAs)
+	byGroup, byPeer := d.strongswan.Traffic()
+	status.AddTraffic(s.Interfaces, byGroup, byPeer, d.groups.Of)
+	s.Durations = d.took.status()
+	s.Durations.Saved = d.state.took.Read()
 	d.addAdvice(s)
 	d.mismatches.AddReasons(s)
+	d.happened.AddStatus(s)
+	d.addLogLevels(s)
 	s.Problems = append(d.problems.All(), status.RefusedProfiles(charon.Refused)...)
 	s.Problems = append(s.Problems, status.Rivals(charon.Rivals)...)
 	status.AddFindings(s, d.platform.Network(&configured))
@@ -54,6 +61,11 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	status.AddFindings(s, d.certificates.Findings())
 	s.Problems = health.Diagnose(s)
 	return s, nil
+}
+
+// Events has w get the events that q asks for; see api.EventSource.
+func (d *Daemon) Events(ctx context.Context, q api.EventQuery, w api.EventWriter) error {
+	return d.happened.Read(ctx, q, w)
 }
 
 // addAdvice adds to a status which kernel settings are too small for the peers that there are.
@@ -71,7 +83,7 @@ func (d *Daemon) addAdvice(s *api.Status) {
 // the kernel as well, but charon asks the kernel only now and then. Where the kernel has no state,
 // charon's last count stays. SAs returns an error if the kernel cannot be asked; see api.Daemon.
 func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
-	counted := espstate.NewBytes()
+	counted := espstate.NewCounts()
 	for _, local := range d.protectedAddresses(ctx) {
 		states, err := d.platform.ESPStates(local)
 		if err != nil {
@@ -86,12 +98,12 @@ func (d *Daemon) SAs(ctx context.Context) ([]api.SA, error) {
 	for i := range sas {
 		for n := range sas[i].Children {
 			c := &sas[i].Children[n]
-			c.BytesIn, c.BytesOut =
-				max(c.BytesIn, counted.In[c.SPIIn]), max(c.BytesOut, counted.Out[c.SPIOut])
+			in, out := counted.In[c.SPIIn], counted.Out[c.SPIOut]
+			c.BytesIn, c.BytesOut = max(c.BytesIn, in.Bytes), max(c.BytesOut, out.Bytes)
 		}
 	}
 	d.strongswan.Counted(counted.In, counted.Out)
-	return status.SAs(sas, d.strongswan.Status()), nil
+	return status.SAs(sas, d.strongswan.Status(), d.groups.Shown), nil
 }
 
 // memory reads the runtime's memory counts. It uses runtime/metrics, which does not stop the
@@ -112,9 +124,16 @@ func (l *loop) addStatus(s *api.Status, interfaces []engine.InterfaceStatus) {
 	for n := range interfaces {
 		st := &interfaces[n]
 		out := status.Interface(st)
+		out.Limits = []api.Limit{}
 		if i := l.interfaces[st.Name]; i != nil && i.runner != nil {
-			i.addStatus(&out)
-			s.Routes = append(s.Routes, status.Routes(st, i.config.Table, i.config.Metric)...)
+			i.addStatus(&out, st.Fill)
+			status.AddSharing(&out, l.groups.With(st.Name))
+			if i.config.Table == 0 {
+				s.Interfaces = append(s.Interfaces, out)
+				continue // no routes, since the VRF is not known yet
+			}
+			s.Routes = append(s.Routes, status.Routes(st, i.config.Table,
+				i.config.HostTable, i.config.Metric)...)
 		}
 		s.Interfaces = append(s.Interfaces, out)
 	}
@@ -122,8 +141,14 @@ func (l *loop) addStatus(s *api.Status, interfaces []engine.InterfaceStatus) {
 }
 
 // addStatus adds to the status of an open interface what the engine does not know.
-func (i *iface) addStatus(out *api.Interface) {
+func (i *iface) addStatus(out *api.Interface, fill engine.Fill) {
 	out.Index, out.Up, out.Error = i.state.Index, i.state.Up, i.fault
+	out.Dormant, out.Absent, out.VRF = i.state.Dormant, i.state.Absent, i.state.Master
+	out.Uplinks = i.uplinkStatus()
+	out.MTU, out.MTUAuto, out.OuterDF = i.config.MTU, i.config.AutoMTU, string(i.state.OuterDF)
+	if i.config.KeyPort() != 0 {
+		out.SAKey = *i.config.Key
+	}
 	out.MarksError = i.marksFault
 	out.Redirect, out.Shortcut = i.config.Redirect, i.config.Shortcut
 	path := i.pathState()
@@ -131,8 +156,13 @@ func (i *iface) addStatus(out *api.Interface) {
 	if out.MarksError == "" {
 		out.MarksError = path.Marks
 	}
-	out.DataPathRestored = i.channel.restored()
+	counts := i.channel.counts()
+	out.DataPathRestored, out.MSSLowered = counts.Restored, counts.MSSLowered
 	out.Admission, out.AdmissionReason = i.admission(), i.admissionReason()
+	out.Multicast = i.multicast()
+	out.Links = i.linksStatus()
+	out.Limits = status.Limits(&i.config.Limits, fill)
+	i.addAuthorizer(out.Authorizer)
 }
 
 // counters returns the engine's counters, together with what was lost on the way to the engine and
@@ -157,5 +187,5 @@ func (l *loop) counters() api.Counters {
 			i.channel.addDrops(dropped)
 		}
 	}
-	return api.Counters{Received: st.Received, Sent: st.Sent, Dropped: dropped}
+	return status.Counters(st, dropped)
 }

@@ -16,14 +16,18 @@ import (
 	"cygnet/kernel/tables"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
+	"cygnet/nhrpd/platform"
+	"cygnet/nhrpd/translate"
 	"cygnet/vici"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // The parts of the system that a turn calls, without cost of their own.
 type (
-	freeTables     struct{ Tables }
-	freeStrongswan struct{ Strongswan }
-	freeSocket     struct{ Socket }
+	freeTables     struct{ platform.Tables }
+	freeStrongswan struct{ platform.Strongswan }
+	freeSocket     struct{ platform.Socket }
 	freePath       struct{ datapath.Path }
 )
 
@@ -49,14 +53,14 @@ func benchHub(b *testing.B, clients int) (*loop, *iface, []nhrpsocket.Message) {
 	i := l.iface("gre1")
 	i.channel = &channel{socket: freeSocket{}, path: freePath{}}
 	now := time.Now()
-	e.Configure(now, engineConfig(c), &l.out)
+	e.Configure(now, translate.EngineConfig(c), &l.out)
 	e.Handle(now, engine.LocalAddress{Interface: "gre1", NBMA: hubNBMA}, &l.out)
 	var messages []nhrpsocket.Message
 	for n := range clients {
 		nbma := netip.AddrFrom4([4]byte{100, 64, byte(n >> 8), byte(n)})
 		e.Handle(now, engine.PeerSecured{Peer: engine.Peer{
 			Interface: "gre1",
-			NBMA:      nbma,
+			ID:        peerid.At(nbma),
 			Identity:  fmt.Sprintf("spoke%d.example.net", n),
 		}}, &l.out)
 		p := packet.Packet{
@@ -83,6 +87,7 @@ func benchHub(b *testing.B, clients int) (*loop, *iface, []nhrpsocket.Message) {
 func BenchmarkTurn(b *testing.B) {
 	const clients = 10_000
 	for _, size := range []int{1, 64} {
+		plain := make([]bool, size) // no SA of a policy
 		b.Run(fmt.Sprintf("first/%d in a turn", size), func(b *testing.B) {
 			b.ReportAllocs()
 			var l *loop
@@ -95,8 +100,8 @@ func BenchmarkTurn(b *testing.B) {
 					b.StartTimer()
 				}
 				now := time.Now()
-				l.receive(now, &batch{iface: i, messages: messages, n: size})
-				l.carryOut(now)
+				l.receive(now, &batch{iface: i, messages: messages, n: size, byPolicy: plain})
+				l.finish(now)
 				messages = messages[size:]
 			}
 		})
@@ -105,8 +110,10 @@ func BenchmarkTurn(b *testing.B) {
 			now := time.Now()
 			turn := func(at int) {
 				now = now.Add(time.Duration(size) * 20 * time.Millisecond)
-				l.receive(now, &batch{iface: i, messages: messages[at : at+size], n: size})
-				l.carryOut(now)
+				l.receive(now, &batch{
+					iface: i, messages: messages[at : at+size], n: size, byPolicy: plain,
+				})
+				l.finish(now)
 			}
 			for at := 0; at+size <= clients; at += size {
 				turn(at)

@@ -11,7 +11,10 @@ import (
 
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
+	"cygnet/nhrpd/platform"
 	"cygnet/vici"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // serverWith runs f with a router that takes registrations and has an SA with a client.
@@ -61,7 +64,7 @@ func TestPacketsThatArriveDuringATurnAreOneBatch(t *testing.T) {
 
 // blockedTables are tables whose After waits.
 type blockedTables struct {
-	Tables
+	platform.Tables
 	release chan struct{}
 }
 
@@ -79,7 +82,7 @@ func TestCallReturnsOnceItsTurnHasEnded(t *testing.T) {
 		go l.run(ctx)
 		returned := make(chan error, 1)
 		go func() {
-			peer := engine.PeerKey{Interface: "gre1", NBMA: hubNBMA}
+			peer := engine.PeerKey{Interface: "gre1", ID: peerid.At(hubNBMA)}
 			returned <- l.call(ctx, func(time.Time) { l.out.Closed = append(l.out.Closed, peer) })
 		}()
 		synctest.Wait()

@@ -2,8 +2,11 @@ package main
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -16,6 +19,7 @@ type build struct {
 	bin     string    // folder of the programs
 	version string    // in the form of packageVersion
 	arch    string    // in Go's words
+	only    string    // the only format to make; empty: all
 	mtime   time.Time // time of every file in the packages
 }
 
@@ -52,7 +56,8 @@ func debInfo(b *build, stage string) *nfpm.Info {
 		file(filepath.Join(stage, debChangelog), doc+"/"+debChangelog, 0o644),
 		file(b.source("packaging/lintian/overrides"), "/usr/share/lintian/overrides/cygnet", 0o644))
 	info.Recommends = []string{"charon-systemd | strongswan-charon", "strongswan-swanctl", "libstrongswan-standard-plugins", "iproute2"}
-	info.Suggests = []string{"frr | bird2", "prometheus-node-exporter", "curl"}
+	info.Suggests = []string{
+		"frr | bird2", "prometheus-node-exporter", "curl", "snmpd", "pmacct"}
 	info.Scripts = nfpm.Scripts{
 		PostInstall: b.source("packaging/scripts/deb/postinst"),
 		PreRemove:   b.source("packaging/scripts/deb/prerm"),
@@ -103,7 +108,15 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 		file(b.source("packaging/systemd/cygnet-guard.service"), units+"/cygnet-guard.service",
 			0o644),
 		file(b.source("packaging/systemd/cygnetd.service"), units+"/cygnetd.service", 0o644),
+		file(b.source("packaging/systemd/cygnet.catalog"),
+			"/usr/lib/systemd/catalog/cygnet.catalog", 0o644),
+		file(b.source("packaging/systemd/cygnet-hooks.service"), units+"/cygnet-hooks.service",
+			0o644),
+		file(b.source("packaging/systemd/cygnet-web.service"), units+"/cygnet-web.service", 0o644),
+		file(b.source("packaging/sysusers/cygnet.conf"), "/usr/lib/sysusers.d/cygnet.conf", 0o644),
 		dir("/etc/cygnet", 0o755),
+		dir("/etc/cygnet/conf.d", 0o755),
+		dir("/etc/cygnet/hooks.d", 0o755),
 		// The file may contain a password.
 		config(b.source("packaging/etc/cygnet.toml"), "/etc/cygnet/cygnet.toml", 0o640),
 		config(b.source("packaging/etc/rt_protos.conf"), "/etc/iproute2/rt_protos.d/cygnet.conf",
@@ -132,7 +145,23 @@ func (b *build) contents(stage, units, zsh string) files.Contents {
 		}
 		all = append(all, file(b.source("contrib/"+name), doc+"/examples/"+name, mode))
 	}
-	return all
+	return append(all, foldersBelow(doc, all)...)
+}
+
+// foldersBelow returns the folders below a folder that files are in. A package has to have them, or
+// rpm would leave them behind when it removes the package.
+func foldersBelow(folder string, all files.Contents) files.Contents {
+	below := map[string]bool{}
+	for _, c := range all {
+		for d := path.Dir(c.Destination); strings.HasPrefix(d, folder+"/"); d = path.Dir(d) {
+			below[d] = true
+		}
+	}
+	var list files.Contents
+	for _, d := range slices.Sorted(maps.Keys(below)) {
+		list = append(list, dir(d, 0o755))
+	}
+	return list
 }
 
 var manPages = []string{"cygnet.1", "cygnet.toml.5", "cygnetd.8"}
@@ -143,40 +172,98 @@ var guides = []string{
 	"ARCHITECTURE.md",
 	"CONTRIBUTING.md",
 	"SECURITY.md",
+	"doc/api.md",
+	"doc/authorize.md",
 	"doc/comparison.md",
 	"doc/decisions.md",
+	"doc/events.md",
 	"doc/glossary.md",
 	"doc/limits.md",
-	"doc/operation.md",
+	"doc/metrics.md",
+	"doc/monitoring.md",
+	"doc/openapi.json",
+	"doc/operations.md",
 	"doc/packages.md",
 	"doc/peer-and-shortcut.md",
+	"doc/pictures/web-hub-dark.png",
+	"doc/pictures/web-hub-light.png",
+	"doc/pictures/web-spoke-dark.png",
+	"doc/pictures/web-spoke-light.png",
 	"doc/recipes.md",
+	"doc/recipes/central-breakout.md",
+	"doc/recipes/front-door-vrf.md",
+	"doc/recipes/ipv6-only.md",
+	"doc/recipes/overlays-in-vrfs.md",
+	"doc/recipes/several-overlays.md",
+	"doc/recipes/several-uplinks.md",
+	"doc/recipes/split-breakout.md",
+	"doc/routing.md",
+	"doc/running.md",
 	"doc/testing.md",
 	"doc/threat-model.md",
-	"doc/troubleshooting.md",
+	"doc/tuning.md",
 	"doc/walks.md",
+	"doc/web.md",
 }
 
 // examples lists the files of contrib that the packages contain.
 var examples = []string{
+	"authorize/cygnet-authorize",
+	"authorize/cygnet-authorize.service",
+	"authorize/cygnet-authorize.socket",
+	"authorize/routers.txt",
+	"bird/ebgp-hub.conf",
+	"bird/ebgp-spoke.conf",
 	"bird/hub.conf",
+	"bird/ospf-hub.conf",
+	"bird/ospf-spoke.conf",
+	"bird/ospf6-hub.conf",
+	"bird/ospf6-spoke.conf",
+	"bird/reflector-hub.conf",
+	"bird/reflector-spoke.conf",
 	"bird/spoke.conf",
 	"cygnet/hub.toml",
+	"cygnet/linked-hub.toml",
 	"cygnet/spoke.toml",
+	"cygnet/two-clouds-spoke.toml",
+	"frr/ebgp-hub.conf",
+	"frr/ebgp-spoke.conf",
 	"frr/hub.conf",
+	"frr/linked-hub.conf",
+	"frr/nhrpd-hub.conf",
+	"frr/nhrpd-spoke.conf",
+	"frr/ospf-hub.conf",
+	"frr/ospf-spoke.conf",
+	"frr/ospf6-hub.conf",
+	"frr/ospf6-spoke.conf",
+	"frr/pim-hub.conf",
+	"frr/pim-spoke.conf",
+	"frr/reflector-hub.conf",
+	"frr/reflector-spoke.conf",
 	"frr/spoke.conf",
+	"frr/two-clouds-spoke.conf",
+	"frr/two-hubs-hub.conf",
+	"frr/two-hubs-spoke.conf",
 	"grafana/cygnet.json",
+	"keepalived/hub.conf",
+	"pmacct/hub.conf",
+	"pmacct/spoke.conf",
 	"prometheus/cygnet-metrics.service",
 	"prometheus/cygnet-metrics.timer",
 	"prometheus/cygnet.rules.yml",
 	"prometheus/prometheus.yml",
+	"snmpd/cygnet.conf",
 	"swanctl/charon-cygnet.conf",
+	"swanctl/charon-vrf.conf",
 	"swanctl/cygnet.conf",
 	"swanctl/existing.conf",
+	"swanctl/frr.conf",
 	"swanctl/hub.toml",
 	"swanctl/make-certificates",
 	"swanctl/spoke.toml",
 	"sysctl/60-cygnet.conf",
+	"sysctl/61-cygnet-vrf.conf",
+	"systemd/strongswan-vrf.conf",
 }
 
 func file(source, destination string, mode fs.FileMode) *files.Content {

@@ -18,10 +18,16 @@ const landed = `
 -rw-r----- /etc/cygnet/cygnet.toml
 -rw-r--r-- /etc/iproute2/rt_protos.d/cygnet.conf
 DEB -rw-r--r-- /lib/systemd/system/cygnet-guard.service
+DEB -rw-r--r-- /lib/systemd/system/cygnet-hooks.service
+DEB -rw-r--r-- /lib/systemd/system/cygnet-web.service
 DEB -rw-r--r-- /lib/systemd/system/cygnetd.service
 -rwxr-xr-x /usr/bin/cygnet
+-rw-r--r-- /usr/lib/systemd/catalog/cygnet.catalog
 RPM -rw-r--r-- /usr/lib/systemd/system/cygnet-guard.service
+RPM -rw-r--r-- /usr/lib/systemd/system/cygnet-hooks.service
+RPM -rw-r--r-- /usr/lib/systemd/system/cygnet-web.service
 RPM -rw-r--r-- /usr/lib/systemd/system/cygnetd.service
+-rw-r--r-- /usr/lib/sysusers.d/cygnet.conf
 -rwxr-xr-x /usr/sbin/cygnetd
 -rw-r--r-- /usr/share/bash-completion/completions/cygnet
 -rw-r--r-- /usr/share/doc/cygnet/ARCHITECTURE.md
@@ -33,36 +39,94 @@ RPM -rw-r--r-- /usr/share/doc/cygnet/CHANGELOG.md
 -rw-r--r-- /usr/share/doc/cygnet/SECURITY.md
 DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/copyright
+-rw-r--r-- /usr/share/doc/cygnet/doc/api.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/authorize.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/comparison.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/decisions.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/events.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/glossary.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/limits.md
--rw-r--r-- /usr/share/doc/cygnet/doc/operation.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/metrics.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/monitoring.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/openapi.json
+-rw-r--r-- /usr/share/doc/cygnet/doc/operations.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/packages.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/peer-and-shortcut.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-hub-dark.png
+-rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-hub-light.png
+-rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-spoke-dark.png
+-rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-spoke-light.png
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/central-breakout.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/front-door-vrf.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/ipv6-only.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/overlays-in-vrfs.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/several-overlays.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/several-uplinks.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/split-breakout.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/routing.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/running.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/testing.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/threat-model.md
--rw-r--r-- /usr/share/doc/cygnet/doc/troubleshooting.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/tuning.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/walks.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/web.md
+-rwxr-xr-x /usr/share/doc/cygnet/examples/authorize/cygnet-authorize
+-rw-r--r-- /usr/share/doc/cygnet/examples/authorize/cygnet-authorize.service
+-rw-r--r-- /usr/share/doc/cygnet/examples/authorize/cygnet-authorize.socket
+-rw-r--r-- /usr/share/doc/cygnet/examples/authorize/routers.txt
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ebgp-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ebgp-spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ospf-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ospf-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ospf6-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/ospf6-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/reflector-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/bird/reflector-spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/bird/spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/hub.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/linked-hub.toml
 -rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/spoke.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/cygnet/two-clouds-spoke.toml
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ebgp-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ebgp-spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/frr/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/linked-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/nhrpd-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/nhrpd-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ospf-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ospf-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ospf6-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/ospf6-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/pim-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/pim-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/reflector-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/reflector-spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/frr/spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/two-clouds-spoke.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/two-hubs-hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/frr/two-hubs-spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/grafana/cygnet.json
+-rw-r--r-- /usr/share/doc/cygnet/examples/keepalived/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/pmacct/hub.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/pmacct/spoke.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet-metrics.service
 -rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet-metrics.timer
 -rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/cygnet.rules.yml
 -rw-r--r-- /usr/share/doc/cygnet/examples/prometheus/prometheus.yml
+-rw-r--r-- /usr/share/doc/cygnet/examples/snmpd/cygnet.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/charon-cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/charon-vrf.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/cygnet.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/existing.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/frr.conf
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/hub.toml
 -rwxr-xr-x /usr/share/doc/cygnet/examples/swanctl/make-certificates
 -rw-r--r-- /usr/share/doc/cygnet/examples/swanctl/spoke.toml
 -rw-r--r-- /usr/share/doc/cygnet/examples/sysctl/60-cygnet.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/sysctl/61-cygnet-vrf.conf
+-rw-r--r-- /usr/share/doc/cygnet/examples/systemd/strongswan-vrf.conf
 -rw-r--r-- /usr/share/doc/cygnet/reference.toml
 -rw-r--r-- /usr/share/fish/vendor_completions.d/cygnet.fish
 DEB -rw-r--r-- /usr/share/lintian/overrides/cygnet
@@ -245,15 +309,18 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// Every document is in the packages.
+// Every document and every picture is in the packages.
 func TestGuidesAreComplete(t *testing.T) {
-	found, err := filepath.Glob("../doc/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range found {
-		if !slices.Contains(guides, "doc/"+filepath.Base(name)) {
-			t.Errorf("%s is not in the packages", name)
+	for _, files := range []string{"doc/*.md", "doc/recipes/*.md", "doc/pictures/*.png"} {
+		folder := filepath.Dir(files)
+		found, err := filepath.Glob("../" + files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range found {
+			if !slices.Contains(guides, folder+"/"+filepath.Base(name)) {
+				t.Errorf("%s is not in the packages", name)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@
 // separate module, so that the daemon's module does not depend on the packaging library.
 //
 //	go run . -version 1.2.3 -arch amd64 -bin ../bin -out ../dist
+//	go run . -version 1.2.3 -only deb
 //
 // The same sources, programs and SOURCE_DATE_EPOCH give the same bytes.
 package main
@@ -25,6 +26,7 @@ func main() {
 	flag.StringVar(&b.arch, "arch", runtime.GOARCH, "the `architecture`, in Go's words, that the programs are built for")
 	flag.StringVar(&b.bin, "bin", "../bin", "the `folder` with cygnetd and cygnet")
 	flag.StringVar(&b.root, "root", "..", "the `folder` of the sources")
+	flag.StringVar(&b.only, "only", "", "make only this `format`, deb or rpm")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "packaging: unexpected argument %q\n", flag.Arg(0))
@@ -87,6 +89,9 @@ func (b *build) packages(out string) (paths []string, err error) {
 		return nil, err
 	}
 	for _, f := range formats() {
+		if b.only != "" && b.only != f.name {
+			continue
+		}
 		path := filepath.Join(out, f.file(b))
 		if err := write(f, f.info(b, stage), path); err != nil {
 			return paths, fmt.Errorf("make %s: %w", path, err)

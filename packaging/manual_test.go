@@ -25,7 +25,7 @@ func commands(t *testing.T) []string {
 	t.Helper()
 	var all []string
 	for _, m := range regexp.MustCompile(
-		`(?m)^  ([a-z]+) (?:[A-Za-z\[\] ]*[A-Z\]])? {2,}\S`).FindAllStringSubmatch(help(t, "cygnet",
+		`(?m)^  ([a-z]+) (?:[A-Za-z\[\]|… ]*[A-Z\]])? {2,}\S`).FindAllStringSubmatch(help(t, "cygnet",
 		"help"), -1) {
 		all = append(all, m[1])
 	}

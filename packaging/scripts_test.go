@@ -15,6 +15,8 @@ import (
 func TestScripts(t *testing.T) {
 	reload := "systemctl daemon-reload"
 	running := "systemctl is-active --quiet cygnetd.service"
+	shown := "systemctl is-active --quiet cygnet-web.service"
+	group := "systemd-sysusers cygnet.conf"
 	for _, c := range []struct {
 		rule    string
 		script  string
@@ -24,31 +26,33 @@ func TestScripts(t *testing.T) {
 		says    string
 	}{
 		{"a first installation starts and enables nothing", "deb/postinst", "configure ", false,
-			[]string{reload}, "nothing is started or enabled"},
+			[]string{group, reload}, "nothing is started or enabled"},
 		{"an upgrade restarts a daemon that runs", "deb/postinst", "configure 1.0", true,
-			[]string{reload, running, "deb-systemd-invoke restart cygnetd.service"}, ""},
+			[]string{group, reload, running, "deb-systemd-invoke restart cygnetd.service",
+				shown, "deb-systemd-invoke restart cygnet-web.service"}, ""},
 		{"an upgrade does not start one that does not", "deb/postinst", "configure 1.0", false,
-			[]string{reload, running}, ""},
+			[]string{group, reload, running, shown}, ""},
 		{"an upgrade does not say goodbye", "deb/prerm", "upgrade 1.1", true, nil, ""},
 		{"a removal says goodbye, then stops", "deb/prerm", "remove", true,
-			[]string{running, "timeout 60 cygnet leave", "deb-systemd-invoke stop cygnetd.service",
-				"timeout 60 cygnetd -leave"}, ""},
+			[]string{"systemctl stop cygnet-web.service", running, "timeout 60 cygnet leave",
+				"deb-systemd-invoke stop cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
 		{"a removal takes away what a daemon that does not run left", "deb/prerm", "remove", false,
-			[]string{running, "timeout 60 cygnetd -leave"}, ""},
+			[]string{"systemctl stop cygnet-web.service", running, "timeout 60 cygnetd -leave"},
+			""},
 		{"the unit is forgotten", "deb/postrm", "remove", false, []string{reload}, ""},
 		{"an upgrade's postrm does nothing", "deb/postrm", "upgrade 1.1", true, nil, ""},
 
 		{"a first installation starts and enables nothing", "rpm/post", "1", false,
-			[]string{reload}, "nothing is started or enabled"},
-		{"an upgrade's post leaves the restart to postun", "rpm/post", "2", true, []string{reload},
-			""},
+			[]string{group, reload}, "nothing is started or enabled"},
+		{"an upgrade's post leaves the restart to postun", "rpm/post", "2", true,
+			[]string{group, reload}, ""},
 		{"an upgrade does not say goodbye", "rpm/preun", "1", true, nil, ""},
 		{"a removal says goodbye, then disables and stops", "rpm/preun", "0", true,
-			[]string{running, "timeout 60 cygnet leave", "systemctl --no-reload disable --now cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
+			[]string{running, "timeout 60 cygnet leave", "systemctl --no-reload disable --now cygnetd.service cygnet-hooks.service cygnet-web.service", "timeout 60 cygnetd -leave"}, ""},
 		{"a removal takes away what a daemon that does not run left", "rpm/preun", "0", false,
-			[]string{running, "systemctl --no-reload disable --now cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
+			[]string{running, "systemctl --no-reload disable --now cygnetd.service cygnet-hooks.service cygnet-web.service", "timeout 60 cygnetd -leave"}, ""},
 		{"an upgrade restarts a daemon that runs", "rpm/postun", "1", true,
-			[]string{reload, "systemctl try-restart cygnetd.service"}, ""},
+			[]string{reload, "systemctl try-restart cygnetd.service cygnet-web.service"}, ""},
 		{"the unit is forgotten", "rpm/postun", "0", false, []string{reload}, ""},
 	} {
 		t.Run(c.script+" "+c.args+": "+c.rule, func(t *testing.T) {
@@ -68,7 +72,7 @@ func TestRemovalGoesOnWithoutGoodbye(t *testing.T) {
 	t.Setenv("GOODBYE", "fails")
 	for name, args := range map[string]string{"deb/prerm": "remove", "rpm/preun": "0"} {
 		does, says := script(t, name, []string{args}, true)
-		if len(does) != 4 || !strings.Contains(says, "goodbye failed") ||
+		if does[len(does)-1] != "timeout 60 cygnetd -leave" || !strings.Contains(says, "goodbye failed") ||
 			!strings.Contains(says, "may be left") {
 			t.Errorf("%s does %q and says %q", name, does, says)
 		}
@@ -97,6 +101,7 @@ func script(t *testing.T, name string, args []string, running bool) (does []stri
 	standIn := "#!/bin/sh\necho \"${0##*/} $*\" >>" + log + "\n"
 	for program, end := range map[string]string{
 		"systemctl":          "[ \"$1\" != is-active ] || [ -n \"$RUNNING\" ]\n",
+		"systemd-sysusers":   "",
 		"deb-systemd-invoke": "",
 		"timeout":            "[ -z \"$GOODBYE\" ]\n",
 	} {

@@ -29,6 +29,7 @@ func installedUnit(t *testing.T, name string) string {
 	root := unpack(t, deb)
 	path := filepath.Join(t.TempDir(), name)
 	text := strings.ReplaceAll(read(t, filepath.Join(root, "lib/systemd/system", name)), "=/usr/sbin/cygnetd", "="+root+"/usr/sbin/cygnetd")
+	text = strings.ReplaceAll(text, "=/usr/bin/cygnet", "="+root+"/usr/bin/cygnet")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +40,7 @@ func installedUnit(t *testing.T, name string) string {
 func TestUnitsAreValid(t *testing.T) {
 	units := []string{
 		installedUnit(t, "cygnetd.service"), installedUnit(t, "cygnet-guard.service"),
+		installedUnit(t, "cygnet-hooks.service"), installedUnit(t, "cygnet-web.service"),
 		"../contrib/prometheus/cygnet-metrics.service",
 		"../contrib/prometheus/cygnet-metrics.timer",
 	}
@@ -59,10 +61,35 @@ func TestUnitsAreValid(t *testing.T) {
 // measured.
 func TestUnitsAreHardened(t *testing.T) {
 	for name, threshold := range map[string]string{
-		"cygnetd.service": "28", "cygnet-guard.service": "20",
+		"cygnetd.service": "26", "cygnet-guard.service": "14",
+		"cygnet-hooks.service": "21", "cygnet-web.service": "13",
 	} {
 		output(t, "systemd-analyze", "security", "--no-pager", "--offline=true",
 			"--threshold="+threshold, installedUnit(t, name))
+	}
+}
+
+// The page runs as a user of its own in the group that may look, reads the socket for that, and can
+// be reached from this machine only.
+func TestWebUnit(t *testing.T) {
+	s := settings(t, "systemd/cygnet-web.service")
+	for key, want := range map[string]string{
+		"DynamicUser":           "yes",
+		"SupplementaryGroups":   "cygnet-view",
+		"CapabilityBoundingSet": "",
+		"IPAddressDeny":         "any",
+		"IPAddressAllow":        "localhost",
+		"ExecStart": "/usr/bin/cygnet web --socket /run/cygnet/view.sock " +
+			"--listen 127.0.0.1:8116",
+		"PartOf":   "",
+		"WantedBy": "multi-user.target",
+	} {
+		if got := strings.Join(s[key], " "); got != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
+	}
+	if group := read(t, "sysusers/cygnet.conf"); !strings.Contains(group, "\ng cygnet-view -\n") {
+		t.Errorf("the package makes no group cygnet-view:\n%s", group)
 	}
 }
 
@@ -112,16 +139,18 @@ func TestCapabilities(t *testing.T) {
 func TestUnitFitsTheDaemon(t *testing.T) {
 	s := settings(t, "systemd/cygnetd.service")
 	for key, want := range map[string]string{
-		"Type":           "notify",
-		"Requires":       "",
-		"BindsTo":        "",
-		"Wants":          "strongswan.service cygnet-guard.service",
-		"ExecReload":     "/bin/kill -HUP $MAINPID",
-		"Restart":        "on-failure",
-		"WatchdogSec":    "30s",
-		"LimitCORE":      "0",
-		"WantedBy":       "multi-user.target",
-		"StateDirectory": "cygnet",
+		"Type":       "notify",
+		"Requires":   "",
+		"BindsTo":    "",
+		"Wants":      "cygnet-guard.service",
+		"ExecReload": "/usr/bin/cygnet reload",
+		"Restart":    "on-failure",
+		// Not 2, with which a Go program ends that crashes.
+		"RestartPreventExitStatus": "64",
+		"WatchdogSec":              "30s",
+		"LimitCORE":                "0",
+		"WantedBy":                 "multi-user.target",
+		"StateDirectory":           "cygnet",
 	} {
 		if got := strings.Join(s[key], " "); got != want {
 			t.Errorf("%s is %q, want %q", key, got, want)

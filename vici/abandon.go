@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -37,10 +38,11 @@ func Abandon(
 			problems = append(problems, s.UnloadConnection(ctx, defaultTimes.command, name))
 		}
 	}
-	sas, err := listSAs(ctx, s, defaultTimes.list, "", "")
+	sas, err := salist.List(ctx, s, defaultTimes.list, "", "")
 	problems = append(problems, err)
 	for _, sa := range sas {
-		if abandoned(sa.Connection) || slices.Contains(sites, sa.Connection) {
+		_, _, ours := profile.ParseName(sa.Connection)
+		if ours && gone(sa.Interface) || slices.Contains(sites, sa.Connection) {
 			problems = append(problems, s.Destroy(ctx, defaultTimes.command, sa.ID))
 		}
 	}

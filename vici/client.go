@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"cygnet/vici/ike"
 	"cygnet/vici/profile"
 	"cygnet/vici/rival"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -37,6 +39,17 @@ type Options struct {
 	// list, which returns the SPIs of all of charon's CHILD_SAs. If it fails, the client gives up
 	// the link to charon and makes it again. nil: nothing is ever left behind.
 	Sweep func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
+
+	// InKernel returns the addresses to which the kernel has SAs from one of the local addresses,
+	// SAs with marks left out. A charon that was killed leaves its SAs to the kernel, and one that
+	// was stopped does not; a snapshot tells which of the two it was. nil: it is never known.
+	InKernel func(locals []netip.Addr) (map[netip.Addr]bool, error)
+
+	// Compared is called with how long each comparison of all SAs with charon's took, on the
+	// client's goroutine. nil: nobody wants to know.
+	Compared func(time.Duration)
+	// Secured is called, likewise, with the time from dialling a peer until its SA was up.
+	Secured func(time.Duration)
 }
 
 // Want is what is wanted of charon for one peer.
@@ -69,6 +82,7 @@ type Client struct {
 	settings
 	dialer    session.Dialer
 	events    chan Event
+	ledger    *ike.Ledger
 	published published
 	ran       atomic.Bool
 
@@ -85,6 +99,9 @@ type settings struct {
 	log      *slog.Logger
 	inFlight int // attempts that may be in their first seconds
 	sweep    func(locals []netip.Addr, list func() (map[uint32]bool, error)) error
+	inKernel func(locals []netip.Addr) (map[netip.Addr]bool, error)
+	compared func(time.Duration)
+	secured  func(time.Duration)
 	times    times
 }
 
@@ -158,10 +175,14 @@ func New(o Options) *Client {
 			log:      o.Log,
 			inFlight: cmp.Or(o.MaxInitiations, DefaultMaxInitiations),
 			sweep:    o.Sweep,
+			inKernel: o.InKernel,
+			compared: o.Compared,
+			secured:  o.Secured,
 			times:    defaultTimes,
 		},
 		dialer: session.Dialer{Socket: cmp.Or(o.Socket, DefaultSocket)},
 		events: make(chan Event, 64),
+		ledger: ike.NewLedger(time.Now()),
 		wake:   make(chan struct{}, 1),
 	}
 	if c.log == nil {
@@ -198,6 +219,16 @@ func (c *Client) SetProfile(p profile.Profile) {
 	c.post(func(r *reconciler) { r.setProfile(p) })
 }
 
+// Report has a Snapshot of an interface follow, if the interface has a profile and charon is there.
+// Otherwise one follows when charon has come.
+func (c *Client) Report(iface string) {
+	c.post(func(r *reconciler) {
+		if r.synced && r.profiles[iface] != nil {
+			r.emit(r.snapshot(iface))
+		}
+	})
+}
+
 // RemoveProfile forgets an interface with all that is wanted on it, unloads its connections and
 // ends its SAs. That includes SAs which charon was still negotiating at that moment. A connection
 // of the site's own stays loaded, so routers may make new SAs with it.
@@ -223,11 +254,20 @@ func (c *Client) Expel(k Key, identity string) {
 	c.post(func(r *reconciler) { r.expulsions.expel(k, identity) })
 }
 
-// Counted passes on what the kernel has counted by now, in bytes by the SPIs of its ESP states, in
-// and out; see [ike.Counters]. The maps are the client's from then on.
-func (c *Client) Counted(in, out map[uint32]uint64) {
-	c.post(func(r *reconciler) { r.counters.Renew(ike.Counters{In: in, Out: out}, r.sas) })
+// Counted passes on what the kernel has counted by now, by the SPIs of its ESP states, in and out;
+// see [ike.Counters]. The maps are the client's from then on.
+func (c *Client) Counted(in, out map[uint32]Count) {
+	c.post(func(r *reconciler) {
+		r.counters.Renew(ike.Counters{In: in, Out: out}, r.sas)
+		for _, sa := range r.sas {
+			r.carried(sa)
+		}
+	})
 }
+
+// Traffic returns what SAs carried since the client was made, by interface and by peer. The sums
+// never become smaller, whatever becomes of the SAs.
+func (c *Client) Traffic() (map[string]Traffic, map[Key]Traffic) { return c.ledger.Read() }
 
 // AllowMarks answers MarksAsked; serial is that event's. The caller says by it that it directs
 // packets only to marks of peers that were reported since.
@@ -274,6 +314,12 @@ type Status struct {
 	Initiating    int               // attempts under way
 	SAs           int
 	OverLimit     uint64 // SAs that were closed because their identity had too many
+
+	// Started is when charon started, as of the last connection. It is zero if charon did not say.
+	Started time.Time
+	// Failures counts attempts of this end to secure a peer that failed, and Refusals those of
+	// others to secure this end, by cause; see failure.Cause.
+	Failures, Refusals map[string]uint64
 }
 
 // published is what readers see. Only the reconciler writes it. It never changes an SA in it; it
@@ -282,6 +328,36 @@ type published struct {
 	sync.RWMutex
 	status Status
 	sas    map[uint32]*SA
+}
+
+// ErrNotConnected is the error of a question while charon is away.
+var ErrNotConnected = errors.New("charon is not connected")
+
+// SPIs asks charon for the SPIs of all its CHILD_SAs, in both directions, including those of
+// connections that are not ours. ESP states in the kernel with another SPI are not this charon's.
+// CHILD_SAs that were rekeyed are in the answer until they are deleted.
+func (c *Client) SPIs(ctx context.Context) (map[uint32]bool, error) {
+	var spis map[uint32]bool
+	answer := make(chan error, 1)
+	c.post(func(r *reconciler) {
+		if !r.synced {
+			answer <- ErrNotConnected
+			return
+		}
+		r.do(func(ctx context.Context, s *session.Session) (err error) {
+			spis, err = salist.SPIs(ctx, s, r.times.list)
+			return err
+		}, func(err error) { answer <- err })
+	})
+	select {
+	case err := <-answer:
+		if err != nil {
+			return nil, fmt.Errorf("ask for all SPIs: %w", err)
+		}
+		return spis, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("ask for all SPIs: %w", context.Cause(ctx))
+	}
 }
 
 // SAs returns a copy of the table of our SAs, by peer, then by age. While charon is away the table
@@ -308,6 +384,7 @@ func (c *Client) Status() Status {
 	defer c.published.RUnlock()
 	s := c.published.status
 	s.Refused = maps.Clone(s.Refused)
+	s.Failures, s.Refusals = maps.Clone(s.Failures), maps.Clone(s.Refusals)
 	s.Rivals = rival.Current(s.Rivals, time.Now())
 	s.SAs = len(c.published.sas)
 	return s
@@ -321,6 +398,10 @@ type (
 	SA = ike.SA
 	// Child is a CHILD_SA.
 	Child = ike.Child
+	// Count is what an ESP state of the kernel counted.
+	Count = ike.Count
+	// Traffic is what SAs carried.
+	Traffic = ike.Traffic
 	// Rival is a connection of somebody else's that charon chooses for peers of an interface.
 	Rival = rival.Rival
 )

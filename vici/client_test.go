@@ -218,7 +218,7 @@ func TestProfilesComeAndGo(t *testing.T) {
 		c.SetProfile(p)
 		peer := upOf("192.0.2.1", true).Peer
 		peer.Interface = "gre2"
-		wantEvents(t, "adopted", eventsNow(c), Snapshot{"gre2", []Peer{peer}})
+		wantEvents(t, "adopted", eventsNow(c), Snapshot{Interface: "gre2", Peers: []Peer{peer}})
 		if !f.has("cygnet-gre2") {
 			t.Error("want the template of gre2 loaded")
 		}
@@ -286,7 +286,7 @@ func TestCloseWhileAway(t *testing.T) {
 		c.Close(key("192.0.2.1"))
 		f.comeBack()
 		wantEvents(t, "back", after(c, 5*time.Second), Connected{"5.9.8"},
-			Snapshot{"gre1", []Peer{upOf("192.0.2.1", false).Peer}},
+			Snapshot{Interface: "gre1", Peers: []Peer{upOf("192.0.2.1", false).Peer}},
 			Down{key("192.0.2.1"), "closed by this end"})
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"cygnet/retry"
+	"cygnet/vici/failure"
 	"cygnet/vici/session"
 )
 
@@ -56,6 +58,16 @@ func (c *core) status(change func(*Status)) {
 	c.published.Lock()
 	defer c.published.Unlock()
 	change(&c.published.status)
+}
+
+// countFailure counts an attempt of this end that failed.
+func (c *core) countFailure(cause failure.Cause) {
+	c.status(func(s *Status) { s.Failures[cause.String()]++ })
+}
+
+// countRefusal counts an attempt of another router that failed.
+func (c *core) countRefusal(cause failure.Cause) {
+	c.status(func(s *Status) { s.Refusals[cause.String()]++ })
 }
 
 // lose gives up the link and all state that depends on it. The client's connect makes a new link,
@@ -115,13 +127,13 @@ var errGone = errors.New("charon closed the connection: it stopped or was restar
 
 // linkBackoff returns the waits between attempts to reach charon: 0.1 s to 0.3 s. An attempt costs
 // nothing, and a charon that has returned refuses peers until it has our connections again.
-func linkBackoff() session.Backoff {
-	return session.Backoff{First: 100 * time.Millisecond, Last: 250 * time.Millisecond}
+func linkBackoff() retry.Backoff {
+	return retry.Backoff{First: 100 * time.Millisecond, Last: 250 * time.Millisecond, Random: 0.25}
 }
 
 // peerBackoff returns the waits between attempts to secure a peer: 1 s to 60 s.
-func peerBackoff() session.Backoff {
-	return session.Backoff{First: time.Second, Last: 48 * time.Second}
+func peerBackoff() retry.Backoff {
+	return retry.Backoff{First: time.Second, Last: 48 * time.Second, Random: 0.25}
 }
 
 // connect keeps a link to charon until ctx ends.
@@ -149,9 +161,6 @@ func (c *Client) connect(ctx context.Context) {
 		if time.Since(started) > time.Second {
 			wait.Reset()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait.Next()):
-		}
+		wait.Sleep(ctx)
 	}
 }

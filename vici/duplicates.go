@@ -10,6 +10,7 @@ import (
 
 	"cygnet/vici/ike"
 	"cygnet/vici/peerstate"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -110,7 +111,7 @@ func (d *duplicates) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	d.after(d.times.handOverPoll, func() {
 		var found []*SA
 		d.do(func(ctx context.Context, s *session.Session) (err error) {
-			found, err = listSAs(ctx, s, d.times.command, "ike-id",
+			found, err = salist.List(ctx, s, d.times.command, "ike-id",
 				strconv.FormatUint(uint64(id), 10))
 			return err
 		}, func(err error) {

@@ -70,10 +70,14 @@ type Connected struct{ Version string }
 type Disconnected struct{ Err error }
 
 // Snapshot lists all peers of an interface that have an SA. It replaces all earlier reports about
-// them. Peers that it does not list have no SA.
+// them. charon has no SA with peers that it does not list.
 type Snapshot struct {
 	Interface string
 	Peers     []Peer // by address, then mark
+
+	// InKernel has the addresses to which the kernel has SAs, which may be an earlier charon's. It
+	// is nil if that is not known (see Options.InKernel).
+	InKernel map[netip.Addr]bool
 }
 
 // MarksAsked asks whether charon may give marks to routers. A new charon begins with marks that an

@@ -19,6 +19,7 @@ type fakeCharon struct {
 	onDial   func(f *fakeCharon) // called with the lock held
 	mu       sync.Mutex
 	version  string
+	since    string   // when it started, in charon's form
 	methods  []string // key exchanges, in charon's words
 	down     bool
 	sessions map[*fakeSession]bool
@@ -173,6 +174,12 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 		}
 		return mk("counters",
 			mk("", mk("ike-init-in-req", "9", "ike-auth-in-req", strconv.Itoa(*f.auths))))
+	}
+	if command == "stats" { // asked with the version
+		if f.since == "" {
+			return mk("success", "no", "errmsg", "no statistics")
+		}
+		return mk("uptime", mk("running", "3 minutes", "since", f.since))
 	}
 	f.order = append(f.order, strings.TrimSpace(command+" "+argument))
 	switch command {

@@ -8,6 +8,7 @@ import (
 
 	"cygnet/vici/ike"
 	"cygnet/vici/message"
+	"cygnet/vici/salist"
 )
 
 // handle applies one of charon's events to the table.
@@ -37,7 +38,7 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 	if len(names) == 0 {
 		return nil, nil, false
 	}
-	sa, ok := parseSA(names[0], bodies[0], time.Now())
+	sa, ok := salist.Parse(names[0], bodies[0], time.Now())
 	if !ok {
 		return sa, bodies[0], false
 	}
@@ -45,7 +46,7 @@ func (r *reconciler) eventSA(m *govici.Message) (*SA, *govici.Message, bool) {
 		sa.Interface = known.Interface // the profile that named a site's connection is gone
 		return sa, bodies[0], true
 	}
-	sa.Interface, ok = r.owner(sa.Connection)
+	sa.Interface, ok = r.owner(sa)
 	return sa, bodies[0], ok
 }
 
@@ -60,6 +61,7 @@ func (r *reconciler) ikeUpDown(m *govici.Message) {
 		return
 	}
 	if message.Text(m, "up") != "yes" {
+		r.ledger.Count(sa.Key(), sa.Children)
 		r.remove(sa.ID, downWords(sa))
 		return
 	}
@@ -82,6 +84,7 @@ func (r *reconciler) childUpDown(m *govici.Message) {
 	if known == nil && !up {
 		return
 	}
+	r.ledger.Count(sa.Key(), affected)
 	sa.Children = nil
 	if known != nil {
 		sa.Children = slices.DeleteFunc(slices.Clone(known.Children), func(c Child) bool {
@@ -112,17 +115,17 @@ func (r *reconciler) ikeRekeyed(m *govici.Message) {
 	if !okBefore || !okAfter {
 		return
 	}
-	sa, ok := parseSA(names[0], after, time.Now())
+	sa, ok := salist.Parse(names[0], after, time.Now())
 	if !ok {
 		return
 	}
-	if sa.Interface, ok = r.owner(sa.Connection); !ok {
+	if sa.Interface, ok = r.owner(sa); !ok {
 		return
 	}
 	sa.State = "ESTABLISHED"
 	id := uint32(message.Number(before, "uniqueid", 10))
 	if old := r.sas[id]; old != nil {
-		sa.Children = old.Children
+		sa.Children, sa.Interface = old.Children, old.Interface
 		r.renewals.proven(id, old.Key())
 		r.forget(old)
 	}
@@ -163,6 +166,7 @@ func (r *reconciler) childRekeyed(m *govici.Message) {
 			old := r.counters.Freshest(updated.Children[n : n+1])[0]
 			old.BytesIn, old.BytesOut = max(old.BytesIn, replaced.BytesIn),
 				max(old.BytesOut, replaced.BytesOut)
+			r.ledger.Count(known.Key(), []Child{old})
 			fresh.Carry(&old)
 		}
 		updated.Children = slices.DeleteFunc(updated.Children, func(c Child) bool {

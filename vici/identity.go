@@ -49,7 +49,8 @@ func (l *limits) closeOldest(k ike.Identity, oldest *SA, most int) {
 	if log, skipped := l.logged.Note(k, "", time.Now()); log {
 		l.log.Warn("an identity has too many SAs: the oldest are closed",
 			slog.String("interface", k.Interface), slog.String("identity", message.Shorten(k.ID)),
-			slog.Any("peer", oldest.Key()), slog.Int("allowed", most), slog.Int("untold", skipped),
+			slog.Any("peer", oldest.Key()), slog.Int("allowed", most),
+			slog.Int("suppressed", skipped),
 			slog.String("check",
 				"that no two routers share the identity, or raise sas in the interface's limits"))
 	}

@@ -108,17 +108,24 @@ func (in *inbound) failedWithin(d time.Duration) bool { return time.Since(in.fai
 // logLine takes a line of charon's log about the IKE_SA with an id.
 func (in *inbound) logLine(id, line string) {
 	if attempt, failed := in.dialogs.Line(id, line); failed {
+		in.countRefusal(attempt.Reason.Cause)
 		in.refused(attempt)
 	}
 }
 
-// refused reports why a router cannot make an SA with this end. If this end dials the router, that
-// attempt reports its own failure.
+// refused reports why a router cannot make an SA with this end, to each interface that it may have
+// dialled.
 func (in *inbound) refused(a failure.Attempt) {
-	k, ok := in.keyAt(a)
-	if !ok {
-		return
+	for _, iface := range in.interfaces() {
+		if in.profiles[iface].SendsFrom(a.Local) {
+			in.refusedBy(Key{Interface: iface, NBMA: a.Remote}, a)
+		}
 	}
+}
+
+// refusedBy reports to one interface why a router cannot make an SA with this end. If this end
+// dials the router, that attempt reports its own failure.
+func (in *inbound) refusedBy(k Key, a failure.Attempt) {
 	if p := in.peers[k]; p != nil && (p.attempt != nil || p.up != nil) {
 		return
 	}
@@ -130,10 +137,11 @@ func (in *inbound) refused(a failure.Attempt) {
 	reason := a.Reason.InboundWords(a.Identity)
 	in.emit(Refused{Key: k, Identity: identity, Reason: reason})
 	if log, skipped := in.refusals.Note(k, reason, now); log {
-		attrs := []any{slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()),
+		attrs := []any{slog.String("event", "sa-refused"),
+			slog.String("interface", k.Interface), slog.String("nbma", k.NBMA.String()),
 			slog.String("identity", identity), slog.String("reason", reason)}
 		if skipped > 0 {
-			attrs = append(attrs, slog.Int("untold", skipped))
+			attrs = append(attrs, slog.Int("suppressed", skipped))
 		}
 		in.log.Warn("a router cannot make an SA with this one", attrs...)
 	}
@@ -155,16 +163,6 @@ func (in *inbound) toReport(k Key, now time.Time) bool {
 	}
 	in.reported[k] = now
 	return true
-}
-
-// keyAt returns the key of a router on the interface that it dialled.
-func (in *inbound) keyAt(a failure.Attempt) (Key, bool) {
-	for _, iface := range in.interfaces() {
-		if in.profiles[iface].SendsFrom(a.Local) {
-			return Key{Interface: iface, NBMA: a.Remote}, true
-		}
-	}
-	return Key{}, false
 }
 
 // countUp counts an IKE_SA that another router made, by any connection.

@@ -253,7 +253,7 @@ func TestManyRecalls(t *testing.T) {
 		for i := range count {
 			sa := natSA(uint32(i+1), fmt.Sprintf("spoke%05d", i), uint16(1024+i), true)
 			sa.Connection, sa.Children[0].Mark = markedConn, sa.ID
-			attribute(sa)
+			profile.Attribute(sa)
 			r.put(sa)
 		}
 		r.recalls.linkLost()

@@ -12,6 +12,7 @@ import (
 	"cygnet/vici/failure"
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -109,7 +110,7 @@ func (d *dialler) initiate(p *peer, applied *appliedProfile) {
 				return err
 			}
 		}
-		return s.Initiate(ctx, command, name, profile.ChildName, conn)
+		return s.Initiate(ctx, command, name, applied.ChildName(), conn)
 	}, func(err error) {
 		p.connection.On(peerstate.Ended)
 		switch {
@@ -122,7 +123,7 @@ func (d *dialler) initiate(p *peer, applied *appliedProfile) {
 			d.compare()
 			d.after(d.times.firstCheck, func() { d.pollAttempt(p, a) })
 		case err != nil:
-			d.fail(p, failure.NotBegun(p.Key, err))
+			d.fail(p, failure.NotBegun, failure.NotBegunWords(p.Key, err))
 		default:
 			d.after(d.times.firstPoll, func() { d.pollAttempt(p, a) })
 		}
@@ -171,7 +172,7 @@ func (d *dialler) pollAttempt(p *peer, a *attempt) {
 	var found []*SA
 	asked := d.serial
 	d.do(func(ctx context.Context, s *session.Session) (err error) {
-		found, err = listSAs(ctx, s, d.times.command, "ike", name)
+		found, err = salist.List(ctx, s, d.times.command, "ike", name)
 		return err
 	}, func(err error) {
 		a.polling = false
@@ -199,9 +200,11 @@ func (d *dialler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 	age := time.Since(a.started)
 	open, childless := (*SA)(nil), false
 	for _, sa := range found {
-		if sa.Stands() {
+		switch {
+		case sa.Interface != p.Interface: // another one's, which the peer dialled
+		case sa.Stands():
 			childless = true
-		} else if sa.HalfOpen() {
+		case sa.HalfOpen():
 			open = sa
 		}
 	}
@@ -238,7 +241,7 @@ func (d *dialler) evaluateAttempt(p *peer, a *attempt, found []*SA) {
 		return
 	case age >= d.times.attempt:
 		p.failure.On(peerstate.Silent)
-		d.fail(p, d.words(p))
+		d.fail(p, d.cause(p), d.words(p))
 		d.abandon(p, open.ID, false)
 		return
 	default:
@@ -266,6 +269,7 @@ func (d *dialler) stillSilent(p *peer) {
 	}
 	p.silentSince = time.Now()
 	p.failure.On(peerstate.Silent)
+	d.countFailure(failure.NoAnswer)
 	d.emit(Failed{p.Key, d.words(p)})
 }
 
@@ -284,7 +288,7 @@ func (d *dialler) gaveUp(p *peer, a *attempt) {
 		p.cause = &failure.Reason{Cause: failure.Unknown}
 		p.failure.On(peerstate.Explained)
 	}
-	d.fail(p, d.words(p))
+	d.fail(p, d.cause(p), d.words(p))
 }
 
 // abandon makes charon give up a half-open IKE_SA, which it does at once. Until then charon would
@@ -307,8 +311,9 @@ func (d *dialler) abandon(p *peer, id uint32, place bool) {
 	})
 }
 
-// fail ends an attempt, reports why, and has the next one wait.
-func (d *dialler) fail(p *peer, reason string) {
+// fail ends an attempt, counts and reports why, and has the next one wait.
+func (d *dialler) fail(p *peer, cause failure.Cause, reason string) {
+	d.countFailure(cause)
 	d.leave(p, peerstate.Stop)
 	p.port = 0
 	d.emit(Failed{p.Key, reason})

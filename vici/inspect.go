@@ -10,6 +10,7 @@ import (
 	"cygnet/vici/failure"
 	"cygnet/vici/message"
 	"cygnet/vici/peerstate"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -27,7 +28,11 @@ func (r *reconciler) enter(sa *SA) {
 		return
 	}
 	r.inspect(sa)
-	if old != nil && old.Key() != sa.Key() {
+	switch {
+	case old == nil || old.Key() == sa.Key():
+	case old.Interface != sa.Interface: // the name of its connection told less than its child
+		r.evaluate(old.Key())
+	default:
 		r.leftKey(old.Key(), sa)
 	}
 	r.evaluate(sa.Key())
@@ -36,24 +41,28 @@ func (r *reconciler) enter(sa *SA) {
 
 // leftKey reports what became of a peer's old key, which an SA does not have any more.
 func (r *reconciler) leftKey(before Key, sa *SA) {
-	if len(r.protecting(before).Accepted()) == 0 && !r.move(before, sa.Key()) {
+	if !r.move(before, sa.Key()) {
 		r.reason(before, fmt.Sprintf("the peer moved to %v", sa.RemoteHost))
 		r.evaluate(before)
 	}
 }
 
-// move reports that a peer has another key now: it has no SA left under the old one, and nobody had
-// the new one before. It returns false if that is not the case.
+// move reports that a peer has another key now: it has no SA left under the old one, and nobody
+// else had the new one before. The peer itself may have had it, if another SA with it moved first.
+// move returns false if that is not the case.
 func (r *reconciler) move(from, to Key) bool {
-	old := r.peers[from]
+	old, p := r.peers[from], r.peer(to)
 	sa := r.securing(to)
-	if old == nil || old.up == nil || sa == nil || sa.RemoteID != old.up.Identity ||
-		r.peer(to).up != nil {
+	if old == nil || old.up == nil || len(r.protecting(from).Accepted()) > 0 ||
+		sa == nil || sa.RemoteID != old.up.Identity ||
+		p.up != nil && p.up.Identity != old.up.Identity {
 		return false
 	}
-	p := r.peer(to)
+	if p.up == nil {
+		p.upSince = time.Now()
+	}
 	info := r.info(to, sa)
-	p.up, p.upSince = &info, time.Now()
+	p.up = &info
 	old.up, old.reason = nil, ""
 	r.dialler.leave(p, peerstate.Secured)
 	r.emit(Moved{from, info})
@@ -121,7 +130,7 @@ func (r *reconciler) inspect(sa *SA) {
 	case wrong != "":
 		r.reason(sa.Key(), wrong)
 		r.terminate(sa.ID)
-		r.refuse(sa, failure.Closed(sa.Key(), wrong))
+		r.refuse(sa, failure.NotAllowed, failure.Closed(sa.Key(), wrong))
 	case len(sa.Children) == 0 && !r.childless[sa.ID]:
 		r.childless[sa.ID] = true
 		r.after(r.times.childless, func() { r.pollChildless(sa.ID) })
@@ -140,7 +149,8 @@ func (r *reconciler) pollChildless(id uint32) {
 	var found []*SA
 	asked := r.serial
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
-		found, err = listSAs(ctx, s, r.times.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+		found, err = salist.List(ctx, s, r.times.command, "ike-id",
+			strconv.FormatUint(uint64(id), 10))
 		return err
 	}, func(err error) {
 		if known := r.sas[id]; r.fatal(err) || err != nil || known == nil ||
@@ -158,21 +168,22 @@ func (r *reconciler) pollChildless(id uint32) {
 		}
 		r.terminate(id)
 		r.dialler.failedUnheard(r.peer(sa.Key()))
-		r.refuse(sa, r.dialler.childlessWords(sa))
+		r.refuse(sa, r.dialler.childlessCause(sa), r.dialler.childlessWords(sa))
 	})
 }
 
 // refuse reports that an SA is not good enough, and ends the attempt that led to it. If this end
 // does not dial the peer, no consumer may know the peer, so refuse logs the refusal.
-func (r *reconciler) refuse(sa *SA, reason string) {
+func (r *reconciler) refuse(sa *SA, cause failure.Cause, reason string) {
 	p := r.peer(sa.Key())
 	if !p.want.dials() {
 		r.logRefusal(sa, reason)
 	}
 	if p.up == nil {
-		r.dialler.fail(p, reason)
+		r.dialler.fail(p, cause, reason)
 		return
 	}
+	r.countFailure(cause)
 	r.emit(Failed{p.Key, reason})
 }
 
@@ -183,10 +194,11 @@ func (r *reconciler) logRefusal(sa *SA, reason string) {
 	if !log {
 		return
 	}
-	attrs := []any{slog.String("interface", sa.Interface),
+	attrs := []any{slog.String("event", "sa-refused"), slog.String("interface", sa.Interface),
+		slog.String("nbma", sa.Key().NBMA.String()),
 		slog.String("identity", message.Shorten(sa.RemoteID)), slog.String("reason", reason)}
 	if skipped > 0 {
-		attrs = append(attrs, slog.Int("untold", skipped))
+		attrs = append(attrs, slog.Int("suppressed", skipped))
 	}
 	r.log.Warn("SA refused", attrs...)
 }

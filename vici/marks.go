@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -93,7 +94,7 @@ func (m *marks) sweepStates(
 		return nil
 	}
 	return m.sweep(locals, func() (map[uint32]bool, error) {
-		return listSPIs(ctx, s, m.times.list)
+		return salist.SPIs(ctx, s, m.times.list)
 	})
 }
 

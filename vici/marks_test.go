@@ -65,7 +65,7 @@ func TestMarksOfARestartedCharon(t *testing.T) {
 			}
 			first = append(first, e)
 		})
-		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{"gre1", nil}, asked)
+		wantEvents(t, "first", first, Connected{"5.9.8"}, Snapshot{Interface: "gre1"}, asked)
 
 		c.AllowMarks(asked.Serial - 1) // the answer to an earlier MarksAsked
 		// This is the bubble's clock. The helper after would answer MarksAsked.

@@ -3,13 +3,16 @@ package vici
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
+	"cygnet/retry"
 	"cygnet/vici/failure"
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -34,13 +37,14 @@ type peer struct {
 	renewal     *renewal     // the check of its SAs after a stall; nil: there is none
 
 	attempt      *attempt  // while dialling is Attempting
+	left         time.Time // when an attempt was left, with which charon goes on; zero: none was
 	pause        *pause    // while dialling is Paused
 	dialledSince time.Time // since when this end dials it; zero: it does not
 	// its port at its NAT, from its SA when charon was lost; 0: not known
 	port        uint16
 	silentSince time.Time       // when its silence was last reported, or dialledSince
 	cause       *failure.Reason // why the attempt fails; nil: not known
-	backoff     session.Backoff
+	backoff     retry.Backoff
 }
 
 // pause is the wait before a peer's next attempt. A timer compares its address to learn whether it
@@ -55,7 +59,7 @@ func (p *peer) linkLost() {
 	p.duplicates.On(peerstate.Reset)
 	p.zombieTimer = false
 	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
-	p.dialledSince = time.Time{}
+	p.left, p.dialledSince = time.Time{}, time.Time{}
 	p.backoff.Reset()
 }
 
@@ -70,13 +74,16 @@ func (r *reconciler) want(k Key, w Want) {
 	if !w.dials() {
 		if w == None {
 			r.dialler.leave(p, peerstate.Cancel)
+			r.withholder.release(p, p.withheld)
 		} else {
+			if p.attempt != nil {
+				p.left = time.Now()
+			}
 			r.dialler.leave(p, peerstate.Leave)
 		}
 		p.failure.On(peerstate.Forget)
 		p.dialledSince = time.Time{}
 		p.backoff.Reset()
-		r.withholder.release(p, p.withheld)
 	}
 	r.step(p)
 }
@@ -103,7 +110,9 @@ func (r *reconciler) evaluate(k Key) {
 		r.secured(p, sa)
 	case p.withheld != nil:
 		p.withheld = nil
-		r.dialler.fail(p, cmp.Or(p.reason, "the SA ended"))
+		if p.want.dials() {
+			r.dialler.fail(p, failure.Ended, cmp.Or(p.reason, "the SA ended"))
+		}
 	case p.up != nil:
 		r.lost(p)
 	}
@@ -114,13 +123,18 @@ func (r *reconciler) evaluate(k Key) {
 // it.
 func (r *reconciler) secured(p *peer, sa *SA) {
 	dialled := p.attempt != nil
+	if dialled && r.settings.secured != nil {
+		r.settings.secured(time.Since(p.attempt.started))
+	}
 	r.dialler.leave(p, peerstate.Secured)
 	p.failure.On(peerstate.Forget)
 	p.reason, p.dialledSince, p.port = "", time.Time{}, 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
 	}
-	if r.withholder.withholds(p, dialled) {
+	left := !p.left.IsZero() && time.Since(p.left) < r.times.withhold
+	p.left = time.Time{}
+	if r.withholder.withholds(p, dialled || left) {
 		return
 	}
 	info := r.info(p.Key, sa)
@@ -208,12 +222,13 @@ func (r *reconciler) closePeer(p *peer) {
 		if err := s.UnloadConnection(ctx, command, name); err != nil {
 			return err
 		}
-		open, err := listSAs(ctx, s, command, "ike", name)
+		open, err := salist.List(ctx, s, command, "ike", name)
 		if err != nil {
 			return err
 		}
 		for _, sa := range open {
-			if !slices.Contains(ids, sa.ID) && sa.RemoteHost == p.NBMA {
+			if !slices.Contains(ids, sa.ID) && sa.Interface == p.Interface &&
+				sa.RemoteHost == p.NBMA {
 				ids = append(ids, sa.ID)
 			}
 		}
@@ -250,4 +265,21 @@ func (r *reconciler) unload(p *peer) {
 		p.connection.On(peerstate.Unloaded)
 		r.step(p)
 	})
+}
+
+// endHalfOpen terminates the IKE_SAs of a connection that this end is still negotiating.
+func endHalfOpen(
+	ctx context.Context, s *session.Session, timeout time.Duration, connection string,
+) error {
+	found, err := salist.List(ctx, s, timeout, "ike", connection)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, sa := range found {
+		if sa.HalfOpen() {
+			errs = append(errs, s.Terminate(ctx, timeout, sa.ID, 0))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -78,7 +79,7 @@ func (r *reconciler) takeOver(p *appliedProfile) {
 	var listed []*SA
 	name := p.Site.Name
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
-		listed, err = listSAs(ctx, s, r.times.list, "ike", name)
+		listed, err = salist.List(ctx, s, r.times.list, "ike", name)
 		return err
 	}, func(err error) {
 		if r.fatal(err) || r.profiles[p.Interface] != p {

@@ -64,6 +64,14 @@ func (d *dialler) noteCause(connection string, cause failure.Reason) {
 	d.after(50*time.Millisecond, func() { d.pollAttempt(p, a) })
 }
 
+// cause returns why a peer's attempt failed, as far as that is known.
+func (d *dialler) cause(p *peer) failure.Cause {
+	if p.cause == nil {
+		return failure.NoAnswer
+	}
+	return p.cause.Cause
+}
+
 // words returns why a peer's attempt failed.
 func (d *dialler) words(p *peer) string {
 	ends := failure.Ends{Peer: p.Key}
@@ -74,6 +82,14 @@ func (d *dialler) words(p *peer) string {
 		return failure.Reason{}.Words(ends)
 	}
 	return p.cause.Words(ends)
+}
+
+// childlessCause returns why an IKE_SA without a CHILD_SA was closed, as far as that is known.
+func (d *dialler) childlessCause(sa *SA) failure.Cause {
+	if cause := d.cause(d.peer(sa.Key())); cause != failure.NoAnswer {
+		return cause
+	}
+	return failure.NoChild
 }
 
 // childlessWords returns why an IKE_SA without a CHILD_SA was closed.

@@ -95,7 +95,7 @@ func (rc *recalls) dial(c *recall, applied *appliedProfile) {
 		if connErr != nil {
 			return connErr
 		}
-		return s.Initiate(ctx, command, name, profile.ChildName, conn)
+		return s.Initiate(ctx, command, name, applied.ChildName(), conn)
 	}, func(err error) {
 		if rc.fatal(err) {
 			return

@@ -66,7 +66,7 @@ func newReconciler(c *Client) *reconciler {
 		settings: &c.settings, published: &c.published, lastErr: errGone,
 		post:     func(f func()) { c.post(func(*reconciler) { f() }) },
 		linkLost: r.linkLost, overview: r.overview,
-	})
+	}, c.ledger)
 	t := r.table
 	r.places = &places{settings: &c.settings}
 	r.marks = &marks{table: t, allowed: r.marksAllowed}
@@ -89,7 +89,9 @@ func newReconciler(c *Client) *reconciler {
 	r.rivals = &rivals{table: t, watch: rival.NewWatch()}
 	r.places.starters = []func(){r.dialler.dispatch, r.renewals.dispatch, r.recalls.dispatch}
 	c.published.sas = r.sas
-	c.published.status.Since = time.Now()
+	c.published.status = Status{
+		Since: time.Now(), Failures: failure.NoneYet(), Refusals: failure.NoneYet(),
+	}
 	return r
 }
 
@@ -150,6 +152,7 @@ func (r *reconciler) connected(l *session.Link, c session.Charon) {
 	}
 	r.status(func(s *Status) {
 		s.Connected, s.Version, s.Since, s.LastError = true, c.Version, time.Now(), ""
+		s.Started = c.Started
 	})
 	r.log.Info("charon is there", slog.String("version", c.Version),
 		slog.Bool("mlkem", c.KeyExchanges["mlkem768"]))

@@ -19,7 +19,7 @@ func TestOtherSelectors(t *testing.T) {
 	spoke.SetProfile(r[1].applied())
 	eventually(t, "the hub's template", func() bool { return r[0].loaded("cygnet-gre1") })
 	spoke.Want(r[0].key(), Initiate)
-	if reason := spoke.failed(r[0].key(), "GRE and nothing else"); !strings.Contains(reason,
+	if reason := spoke.failed(r[0].key(), "one GRE key"); !strings.Contains(reason,
 		"gre/42") {
 		t.Errorf("the reason is %q", reason)
 	}

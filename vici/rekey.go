@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -77,7 +78,7 @@ func (c *Client) Probe(spis []uint32) {
 func (r *repairs) watchReplaced(id uint32) {
 	r.after(r.times.zombie, func() {
 		r.do(func(ctx context.Context, s *session.Session) error {
-			found, err := listSAs(ctx, s, r.times.command, "ike-id",
+			found, err := salist.List(ctx, s, r.times.command, "ike-id",
 				strconv.FormatUint(uint64(id), 10))
 			if err != nil || len(found) == 0 || !found[0].Replaced() {
 				return err

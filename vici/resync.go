@@ -8,6 +8,7 @@ import (
 
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -15,12 +16,13 @@ import (
 // until this is done.
 func (r *reconciler) resync() {
 	var listed []*SA
+	began := time.Now()
 	locals := r.marks.addresses()
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		if err := r.marks.sweepStates(ctx, s, locals); err != nil {
 			return err
 		}
-		listed, err = listSAs(ctx, s, r.times.list, "", "")
+		listed, err = salist.List(ctx, s, r.times.list, "", "")
 		return err
 	}, func(err error) {
 		if err != nil {
@@ -42,6 +44,8 @@ func (r *reconciler) resync() {
 			}
 		}
 		r.synced = true
+		r.ledger.Forget(r.sas)
+		r.timeTaken(began)
 		r.emit(Connected{Version: r.Version})
 		for _, iface := range r.interfaces() {
 			r.adopt(iface)
@@ -68,6 +72,7 @@ func (r *reconciler) resync() {
 // compareRegularly compares everything with charon once a minute.
 func (r *reconciler) compareRegularly() {
 	r.forgetEnded()
+	r.ledger.Forget(r.sas)
 	r.compare()
 	for _, iface := range r.interfaces() {
 		// charon does not list secrets, and loading what it has changes nothing
@@ -90,7 +95,7 @@ func (r *reconciler) compare() {
 	}
 	var listed []*SA
 	var gone []uint32
-	asked := r.serial
+	asked, began := r.serial, time.Now()
 	r.do(func(ctx context.Context, s *session.Session) (err error) {
 		listed, gone, err = listAndAsk(ctx, s, r.times, known)
 		return err
@@ -105,14 +110,22 @@ func (r *reconciler) compare() {
 		for _, id := range gone {
 			r.remove(id, "the SA ended")
 		}
+		r.timeTaken(began)
 	})
+}
+
+// timeTaken reports how long a comparison with charon took, to whoever asked for that.
+func (r *reconciler) timeTaken(began time.Time) {
+	if r.compared != nil {
+		r.compared(time.Since(began))
+	}
 }
 
 // listAndAsk lists all SAs, and asks by id for those of known that the list does not have.
 func listAndAsk(
 	ctx context.Context, s *session.Session, t times, known []uint32,
 ) (listed []*SA, gone []uint32, err error) {
-	if listed, err = listSAs(ctx, s, t.list, "", ""); err != nil {
+	if listed, err = salist.List(ctx, s, t.list, "", ""); err != nil {
 		return nil, nil, err
 	}
 	seen := map[uint32]bool{}
@@ -123,7 +136,7 @@ func listAndAsk(
 		if seen[id] {
 			continue
 		}
-		found, err := listSAs(ctx, s, t.command, "ike-id", strconv.FormatUint(uint64(id), 10))
+		found, err := salist.List(ctx, s, t.command, "ike-id", strconv.FormatUint(uint64(id), 10))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -1,6 +1,9 @@
 package vici
 
 import (
+	"errors"
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +80,39 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// After charon's return the snapshot tells to which peers the kernel has SAs from the interface's
+// addresses, or nothing if the kernel cannot be read.
+func TestSnapshotTellsOfTheKernel(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		there, unreadable := map[netip.Addr]bool{netip.MustParseAddr("192.0.2.9"): true}, error(nil)
+		c.inKernel = func(locals []netip.Addr) (map[netip.Addr]bool, error) {
+			if !slices.Equal(locals, testProfile().LocalAddrs) {
+				t.Errorf("asked for SAs from %v", locals)
+			}
+			return there, unreadable
+		}
+		snapshot := func(when string, events []Event, want map[netip.Addr]bool) {
+			wantEvents(t, when, events, Connected{"5.9.8"},
+				Snapshot{Interface: "gre1", InKernel: want})
+		}
+		snapshot("at first", eventsNow(c), there)
+		f.crash()
+		eventsNow(c)
+		there = map[netip.Addr]bool{netip.MustParseAddr("192.0.2.1"): true}
+		f.comeBack()
+		snapshot("back", after(c, 5*time.Second), there)
+		f.crash()
+		eventsNow(c)
+		unreadable = errors.New("no")
+		f.comeBack()
+		got := after(c, 5*time.Second)
+		snapshot("without the kernel", got, nil)
+		if s, ok := got[len(got)-1].(Snapshot); ok && s.InKernel != nil {
+			t.Errorf("the kernel cannot be read, and the snapshot says that it has no SA")
+		}
+	})
+}
+
 // If charon was never there, the client reports that once.
 func TestCharonMissing(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
@@ -109,7 +145,8 @@ func TestEventsDuringTheList(t *testing.T) {
 		c := start(t, f)
 		got := eventsNow(c)
 		one, three := upOf("192.0.2.1", false).Peer, upOf("192.0.2.3", false).Peer
-		wantEvents(t, "at first", got, Connected{"5.9.8"}, Snapshot{"gre1", []Peer{one, three}})
+		wantEvents(t, "at first", got, Connected{"5.9.8"},
+			Snapshot{Interface: "gre1", Peers: []Peer{one, three}})
 	})
 }
 

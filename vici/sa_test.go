@@ -76,6 +76,61 @@ func TestRekeyAndMove(t *testing.T) {
 	})
 }
 
+// moveTo has charon find the peer of an SA at another address; mu is held.
+func (f *fakeCharon) moveTo(id uint32, remote string) {
+	f.raise("ike-update", mk("remote-host", remote, "remote-port", "4500",
+		f.sas[id].text("name"), f.sas[id]))
+	f.sas[id].set("remote-host", remote)
+}
+
+// A peer with two SAs, such as after both ends dialled at once, moves when its last SA does. The
+// first one's event does not make the peer lost at its old address.
+func TestPeerWithTwoSAsMoves(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		eventsNow(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", "192.0.2.1")
+			f.establish("cygnet-gre1", "192.0.2.1", "initiator", "no")
+		})
+		wantEvents(t, "up", eventsNow(c), upOf("192.0.2.1", true))
+		moved := upOf("192.0.2.5", true)
+		moved.Identity = "id-192.0.2.1"
+		f.do(func(f *fakeCharon) { f.moveTo(1, "192.0.2.5") })
+		got := eventsNow(c)
+		f.do(func(f *fakeCharon) { f.moveTo(2, "192.0.2.5") })
+		got = append(got, eventsNow(c)...)
+		if len(got) == 0 || !slices.ContainsFunc(got, func(e Event) bool {
+			m, is := e.(Moved)
+			return is && m.From == key("192.0.2.1") && m.Peer.Equal(moved.Peer)
+		}) || slices.ContainsFunc(got, func(e Event) bool { _, is := e.(Down); return is }) {
+			t.Errorf("want that the peer moved and is not lost, have %+v", got)
+		}
+	})
+}
+
+// One of two routers behind a NAT moves away: the client at once reports the other one alone at the
+// old address.
+func TestOneOfTwoRoutersMovesAway(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		eventsNow(c)
+		f.do(func(f *fakeCharon) {
+			f.establish("cygnet-gre1", sharedTest, behindNAT("a", "4500")...)
+			f.establish("cygnet-gre1", sharedTest, behindNAT("b", "4501")...)
+		})
+		eventsNow(c)
+		f.do(func(f *fakeCharon) { f.moveTo(1, "192.0.2.5") })
+		var stayed *Peer
+		for _, e := range eventsNow(c) {
+			if up, is := e.(Up); is && up.NBMA == netip.MustParseAddr(sharedTest) {
+				stayed = &up.Peer
+			}
+		}
+		if stayed == nil || stayed.Identity != "b" || len(stayed.SharedWith) > 0 {
+			t.Errorf("want b alone at the old address, have %+v", stayed)
+		}
+	})
+}
+
 // When this end's address changes, the client closes the SAs from the old address, and dials the
 // peer from the new one.
 func TestLocalAddress(t *testing.T) {

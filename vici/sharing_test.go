@@ -170,7 +170,7 @@ func TestSharedAddressIsAdopted(t *testing.T) {
 		p.Marks = true
 		c.SetProfile(p)
 		wantEvents(t, "there", eventsNow(c), Connected{"5.9.8"},
-			Snapshot{"gre1", []Peer{marked("a", 1), marked("b", 2)}})
+			Snapshot{Interface: "gre1", Peers: []Peer{marked("a", 1), marked("b", 2)}})
 		after(c, 10*time.Minute)
 		if got := f.seen(); !f.has(markedConn) || len(got.sas) != 2 {
 			t.Errorf("want two SAs and the connection with marks, have SAs %v, connections %v",

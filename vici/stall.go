@@ -198,7 +198,7 @@ func (rs *renewals) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 		if connErr != nil {
 			return connErr
 		}
-		return s.Initiate(ctx, command, name, profile.ChildName, conn)
+		return s.Initiate(ctx, command, name, applied.ChildName(), conn)
 	}, func(err error) {
 		p.connection.On(peerstate.Ended)
 		if rs.fatal(err) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ type table struct {
 	index    ike.Index
 	serial   uint64       // of charon's last event
 	counters ike.Counters // the kernel's, as of the last Counted
+	ledger   *ike.Ledger
 
 	// ended has when SAs ended lately: a list that charon made before may still have them.
 	ended  map[uint32]time.Time
@@ -30,8 +32,8 @@ type table struct {
 	profiles map[string]*appliedProfile // by interface
 }
 
-func newTable(c *core) *table {
-	return &table{core: c, sas: map[uint32]*SA{}, index: ike.NewIndex(),
+func newTable(c *core, ledger *ike.Ledger) *table {
+	return &table{core: c, sas: map[uint32]*SA{}, index: ike.NewIndex(), ledger: ledger,
 		ended: map[uint32]time.Time{}, ending: map[uint32]bool{},
 		peers: map[Key]*peer{}, profiles: map[string]*appliedProfile{}}
 }
@@ -50,8 +52,11 @@ func (t *table) linkLost() {
 func (t *table) enter(sa *SA) (old *SA) {
 	old = t.sas[sa.ID]
 	if old != nil {
-		sa.Children = ike.Inherit(sa.Children, t.counters.Freshest(old.Children))
+		before := t.counters.Freshest(old.Children)
+		t.ledger.Count(old.Key(), before)
+		sa.Children = ike.Inherit(sa.Children, before)
 	}
+	t.carried(sa)
 	t.published.Lock()
 	t.sas[sa.ID] = sa
 	t.published.Unlock()
@@ -71,8 +76,12 @@ func (t *table) newer(id uint32, asked uint64) bool {
 	return ended || known != nil && known.AsOf > asked
 }
 
+// carried counts what the children of an IKE_SA have carried by now.
+func (t *table) carried(sa *SA) { t.ledger.Count(sa.Key(), t.counters.Freshest(sa.Children)) }
+
 // drop takes an IKE_SA out of the table and reports nothing.
 func (t *table) drop(sa *SA) {
+	t.carried(sa)
 	t.published.Lock()
 	delete(t.sas, sa.ID)
 	t.published.Unlock()
@@ -96,14 +105,19 @@ func (t *table) forgetEnded() {
 // interfaces returns the names of the interfaces with a profile, in order.
 func (t *table) interfaces() []string { return slices.Sorted(maps.Keys(t.profiles)) }
 
-// owner returns the interface that a connection is for: the one in its name, or the one whose
-// profile is made like it. ours is false if there is none.
-func (t *table) owner(connection string) (iface string, ours bool) {
-	if iface, _, ours = profile.ParseName(connection); ours {
-		return iface, true
+// owner returns the interface that an SA is of. A child of the SA may tell, when the table gets to
+// know of it; otherwise the SA is of the interface in the name of its connection, or of the one
+// whose profile is made like its connection. ours is false if there is none.
+func (t *table) owner(sa *SA) (iface string, ours bool) {
+	if _, _, ours = profile.ParseName(sa.Connection); ours {
+		known := t.sas[sa.ID]
+		if known != nil && (len(known.Children) > 0 || len(sa.Children) == 0) {
+			return known.Interface, true
+		}
+		return sa.Interface, true
 	}
 	for iface, p := range t.profiles {
-		if p.Site != nil && p.Site.Name == connection {
+		if p.Site != nil && p.Site.Name == sa.Connection {
 			return iface, true
 		}
 	}
@@ -114,7 +128,7 @@ func (t *table) owner(connection string) (iface string, ours bool) {
 func (t *table) own(listed []*SA) []*SA {
 	var ours []*SA
 	for _, sa := range listed {
-		if iface, ok := t.owner(sa.Connection); ok {
+		if iface, ok := t.owner(sa); ok {
 			sa.Interface = iface
 			ours = append(ours, sa)
 		}
@@ -161,7 +175,7 @@ func (t *table) securing(k Key) *SA {
 
 // snapshot returns the peers of an interface that are secured, in order.
 func (t *table) snapshot(iface string) Snapshot {
-	s := Snapshot{Interface: iface}
+	s := Snapshot{Interface: iface, InKernel: t.reached(iface)}
 	for k, p := range t.peers {
 		if k.Interface == iface && p.up != nil {
 			s.Peers = append(s.Peers, *p.up)
@@ -171,6 +185,22 @@ func (t *table) snapshot(iface string) Snapshot {
 		return cmp.Or(a.NBMA.Compare(b.NBMA), cmp.Compare(a.Mark, b.Mark))
 	})
 	return s
+}
+
+// reached returns the addresses to which the kernel has SAs from an interface, or nil if that is
+// not known.
+func (t *table) reached(iface string) map[netip.Addr]bool {
+	p := t.profiles[iface]
+	if t.inKernel == nil || p == nil {
+		return nil
+	}
+	there, err := t.inKernel(p.LocalAddrs)
+	if err != nil {
+		t.log.Warn("cannot tell which SAs an earlier charon left in the kernel",
+			slog.String("interface", iface), slog.Any("error", err))
+		return nil
+	}
+	return there
 }
 
 // reason notes why a peer loses an SA, in case it is its last. Of several events the first one

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cygnet/vici/profile"
+	"cygnet/vici/salist"
 	"cygnet/vici/session"
 )
 
@@ -13,6 +14,9 @@ import (
 // the newest, and its responder has it before its initiator, which drops packets until it has it,
 // too. So the reconciler withholds the report of an SA with a peer that it dials, until the other
 // SA is up at both ends or has failed. Until then traffic goes the way that it went before.
+//
+// It does the same for a peer that it dialled a moment ago and has left to dial: charon goes on
+// with the attempt, and a second SA comes all the same.
 
 // withholding is the wait for the other SA. There is none for an InitiateFirst peer: an NHS does
 // not dial its clients.
@@ -27,10 +31,10 @@ type withholder struct {
 	evaluate func(Key) // compares what was reported about a peer with the table
 }
 
-// withholds reports whether the report of a peer's SA is withheld. dialled tells whether an attempt
-// was under way when the SA came.
+// withholds reports whether the report of a peer's SA is withheld. dialled tells whether charon may
+// have been at work on an attempt when the SA came.
 func (w *withholder) withholds(p *peer, dialled bool) bool {
-	if p.up == nil && p.withheld == nil && dialled && p.want == Initiate {
+	if p.up == nil && p.withheld == nil && dialled && (p.want == Initiate || p.want == Accept) {
 		p.withheld = &withholding{until: time.Now().Add(w.times.withhold)}
 		w.pollOther(p, p.withheld)
 	}
@@ -44,7 +48,7 @@ func (w *withholder) pollOther(p *peer, h *withholding) {
 	w.do(func(ctx context.Context, s *session.Session) (err error) {
 		// An SA that the peer initiates has no connection's name before the peer has authenticated.
 		for _, name := range []string{name, "(unnamed)"} {
-			found, listErr := listSAs(ctx, s, command, "ike", name)
+			found, listErr := salist.List(ctx, s, command, "ike", name)
 			if listErr != nil {
 				return listErr
 			}
@@ -56,9 +60,9 @@ func (w *withholder) pollOther(p *peer, h *withholding) {
 			return
 		}
 		waits := err == nil && time.Now().Before(h.until) &&
-			slices.ContainsFunc(open, func(sa *SA) bool {
+			(p.connection.Busy() || slices.ContainsFunc(open, func(sa *SA) bool {
 				return sa.RemoteHost == p.NBMA && sa.State == "CONNECTING"
-			})
+			}))
 		switch {
 		case waits:
 			h.both = true

@@ -52,9 +52,14 @@ func TestReportIsWithheldWhileBothDial(t *testing.T) {
 			then:  func(f *fakeCharon, _ *Client, up uint32) { f.onInitiate = halfOpen; f.end(up) },
 			soon:  []Event{Failed{key(peer), closedByPeer}},
 		},
-		"it is not dialled any more": {
+		"it is left to dial, and charon goes on": {
 			begin: func(f *fakeCharon) uint32 { up, _ := oursFirst(f); return up },
 			then:  func(_ *fakeCharon, c *Client, _ uint32) { c.Want(key(peer), Accept) },
+			last:  []Event{upOf(peer, true)},
+		},
+		"it is not wanted any more": {
+			begin: func(f *fakeCharon) uint32 { up, _ := oursFirst(f); return up },
+			then:  func(_ *fakeCharon, c *Client, _ uint32) { c.Want(key(peer), None) },
 			soon:  []Event{upOf(peer, true)},
 		},
 	} {
@@ -80,6 +85,46 @@ func TestReportIsWithheldWhileBothDial(t *testing.T) {
 			})
 		})
 	}
+	t.Run("left to dial before any SA is up", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+			var open uint32
+			f.do(func(f *fakeCharon) {
+				f.onInitiate = func(f *fakeCharon, _ string) *tree {
+					open = second(f, "cygnet-gre1-"+peer)
+					return yes
+				}
+			})
+			eventsNow(c)
+			c.Want(key(peer), Initiate)
+			wantEvents(t, "while this end dials", eventsNow(c))
+			c.Want(key(peer), Accept)
+			f.do(func(f *fakeCharon) { f.establish("cygnet-gre1", peer, "initiator", "no") })
+			wantEvents(t, "with the peer's SA", after(c, 500*time.Millisecond))
+			f.do(func(f *fakeCharon) { f.sas[open].set("state", "ESTABLISHED") })
+			wantEvents(t, "with both", after(c, time.Second), upOf(peer, false))
+		})
+	})
+	t.Run("left to dial, and the SA ends", func(t *testing.T) {
+		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+			var up uint32
+			f.do(func(f *fakeCharon) {
+				f.onInitiate = func(f *fakeCharon, _ string) *tree {
+					up, _ = oursFirst(f)
+					return yes
+				}
+			})
+			eventsNow(c)
+			c.Want(key(peer), Initiate)
+			wantEvents(t, "while the other is negotiated", eventsNow(c))
+			c.Want(key(peer), Accept)
+			wantEvents(t, "once it is left to dial", eventsNow(c))
+			f.do(func(f *fakeCharon) { f.end(up) })
+			wantEvents(t, "in the end", after(c, 10*time.Second))
+			if n := f.count("initiate"); n != 1 {
+				t.Errorf("want one initiation, have %d", n)
+			}
+		})
+	})
 	t.Run("an NHS, which does not dial", func(t *testing.T) {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			f.do(func(f *fakeCharon) {

@@ -117,7 +117,7 @@ func (in *invocation) checkHost(cfg *config.Config) []preflight.Finding {
 	if in.offline {
 		return nil
 	}
-	return in.host.Look(cfg)
+	return in.host.Check(cfg)
 }
 
 func texts(found []preflight.Finding, severity preflight.Severity) []string {

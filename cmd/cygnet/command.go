@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/duration"
+	"cygnet/nhrpd/nearest"
 	"cygnet/nhrpd/preflight"
 )
 
@@ -39,7 +42,7 @@ func commands() []command {
 		{name: "status", summary: "what the daemon does, what is wrong first", detail: statusHelp,
 			run: showStatus},
 		{name: "peers", argument: "[FILTER]", summary: "the other routers and their security",
-			detail: peersHelp, run: showPeers, flags: listFlags},
+			detail: peersHelp, run: showPeers, flags: append([]string{"history"}, listFlags...)},
 		{name: "bindings", argument: "[FILTER]",
 			summary: "the clients registered here, and static maps", detail: bindingsHelp,
 			run: showBindings, flags: listFlags},
@@ -51,6 +54,26 @@ func commands() []command {
 			detail: routesHelp, run: showRoutes, flags: listFlags[:1]},
 		{name: "sas", summary: "the IKE and ESP SAs, as strongSwan lists them", detail: sasHelp,
 			run: showSAs, flags: listFlags[:1]},
+		{name: "events", summary: "what happened, and why", detail: eventsHelp, run: showEvents,
+			flags: []string{"f", "follow", "peer", "since"}},
+		{name: "explain", argument: "DESTINATION [from SOURCE]",
+			summary: "why traffic to an address goes the way it goes", detail: explainHelp,
+			runWords: explainWay, flags: []string{"config"}},
+		{name: "resolve", argument: "ADDRESS", summary: "ask for a direct path now",
+			detail: resolveHelp, run: resolve},
+		{name: "ping", argument: "ADDRESS", summary: "an NHRP round trip to a router",
+			detail: pingHelp, run: ping},
+		{name: "netcheck", argument: "[NHS|INTERFACE…]",
+			summary: "check the ways to the next hop servers",
+			detail:  netcheckHelp, runWords: checkPaths, flags: []string{"config"}},
+		{name: "clear", argument: "WHAT ADDRESS",
+			summary: "end a shortcut, an SA or a binding", detail: clearHelp,
+			runWords: clearState},
+		{name: "register", argument: "now [INTERFACE]",
+			summary: "register with the next hop servers at once", detail: registerHelp,
+			runWords: registerNow, flags: listFlags[:1]},
+		{name: "monitor", summary: "the NHRP packets as they come and go", detail: monitorHelp,
+			run: monitor, flags: []string{"peer", "w"}},
 		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once",
 			detail: peerHelp, runWords: peer, flags: []string{"for", "wide"}},
 		{name: "policy", argument: "test IDENTITY ADDRESS",
@@ -58,6 +81,20 @@ func commands() []command {
 			runWords: explainPolicy, flags: []string{"interface", "config"}},
 		{name: "leave", argument: "[INTERFACE]", summary: "say goodbye to the network",
 			detail: leaveHelp, run: leave},
+		{name: "reload", summary: "read the configuration file again, and tell what that changes",
+			detail: reloadHelp, run: reload, flags: []string{"dry-run"}},
+		{name: "drain", argument: "[INTERFACE]", summary: "ask the clients of this hub away",
+			detail: drainHelp, run: drain, flags: []string{"off", "for"}},
+		{name: "log", argument: "LEVEL", summary: "set the level of the daemon's log, at once",
+			detail: logHelp, run: setLog, flags: []string{"peer", "for"}},
+		{name: "hooks", argument: "[FOLDER]", summary: "run programs when something happens",
+			detail: hooksHelp, run: runHooks, flags: []string{"state"}},
+		{name: "web", summary: "the mesh in a browser", detail: webHelp, run: serveWeb,
+			flags: []string{"listen", "token-file", "host"}},
+		{name: "snmp", argument: "[figures]", summary: "serve the NHRP MIB to snmpd, which runs it",
+			detail: snmpHelp, run: serveSNMP},
+		{name: "report", summary: "a file with all that helps to find a fault", detail: reportHelp,
+			run: writeReport, flags: []string{"w", "config"}},
 		{name: "check", argument: "[FILE]", summary: "check a configuration, without the daemon",
 			detail: checkHelp, run: check, flags: []string{"offline"}},
 		{name: "version", summary: "the versions of cygnet and of the running daemon",
@@ -69,21 +106,38 @@ func commands() []command {
 
 // invocation is one run of the program.
 type invocation struct {
-	ctx    context.Context
-	now    func() time.Time
-	host   preflight.Host // the host that check looks at
-	socket string
-	json   bool
-	out    bytes.Buffer
+	ctx  context.Context
+	now  func() time.Time
+	host preflight.Host // the host that check looks at
+	// where explain looks while the daemon does not run
+	evidence evidence
+	socket   string
+	json     bool
+	stdin    io.Reader
+	out      bytes.Buffer
+	stderr   io.Writer
+	stdout   io.Writer // where out goes at the end, or earlier by flush
 
 	length  time.Duration // --for
 	iface   string        // --interface
+	peer    string        // --peer
+	file    string        // -w
 	config  string        // --config
 	offline bool          // --offline
+	off     bool          // --off
+	dryRun  bool          // --dry-run
 	version bool          // --version
 	wide    bool          // --wide
 	sort    string        // --sort
+	follow  bool          // --follow, -f
+	history bool          // --history
+	since   string        // --since
+	state   string        // --state
+	listen  string        // --listen
+	hosts   []string      // --host
 	given   []string      // flags used that only some commands take
+
+	tokenFile string // --token-file
 }
 
 // usageError is a mistake in the arguments.
@@ -138,21 +192,47 @@ func (in *invocation) run(args []string) error {
 	return c.run(in, "")
 }
 
+// usable returns the socket of an API, or the one beside it that only shows, if this process may
+// use that one alone.
+func usable(socket string) string {
+	const write = 2 // of access(2)
+	view := config.ViewSocket(socket)
+	if syscall.Access(socket, write) == syscall.EACCES && syscall.Access(view, write) == nil {
+		return view
+	}
+	return socket
+}
+
 // parse reads the flags, wherever they are, and returns the other words.
 func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err error) {
 	flags := flag.NewFlagSet("cygnet", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.StringVar(&in.socket, "socket", config.DefaultAPISocket, "")
+	flags.StringVar(&in.socket, "socket", usable(config.DefaultAPISocket), "")
 	flags.BoolVar(&in.json, "json", false, "")
 	flags.Func("for", "", func(s string) (err error) {
-		in.length, err = config.ParseDuration(s)
+		in.length, err = duration.Parse(s)
 		return err
 	})
 	flags.BoolVar(&in.wide, "wide", false, "")
 	flags.StringVar(&in.sort, "sort", "", "")
+	flags.BoolVar(&in.follow, "f", false, "")
+	flags.BoolVar(&in.follow, "follow", false, "")
+	flags.BoolVar(&in.history, "history", false, "")
+	flags.StringVar(&in.peer, "peer", "", "")
+	flags.StringVar(&in.state, "state", "", "")
+	flags.StringVar(&in.since, "since", "", "")
+	flags.StringVar(&in.listen, "listen", defaultWeb, "")
+	flags.StringVar(&in.tokenFile, "token-file", "", "")
+	flags.Func("host", "", func(s string) error {
+		in.hosts = append(in.hosts, s)
+		return nil
+	})
 	flags.BoolVar(&in.version, "version", false, "")
 	flags.StringVar(&in.iface, "interface", "", "")
 	flags.BoolVar(&in.offline, "offline", false, "")
+	flags.BoolVar(&in.off, "off", false, "")
+	flags.BoolVar(&in.dryRun, "dry-run", false, "")
+	flags.StringVar(&in.file, "w", "", "")
 	flags.StringVar(&in.config, "config", config.DefaultPath, "")
 	for {
 		err := flags.Parse(args)
@@ -194,7 +274,7 @@ func find(name string) (command, error) {
 		}
 		names = append(names, c.name)
 	}
-	if near := config.Nearest(name, names); near != "" {
+	if near := nearest.Word(name, names); near != "" {
 		return command{}, usagef("there is no command %q; did you mean %q?", name, near)
 	}
 	return command{}, usagef("there is no command %q", name)

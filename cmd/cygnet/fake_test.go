@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -32,8 +33,39 @@ type daemon struct {
 	status   *api.Status
 	err      error
 	leaveErr error
-	left     []string
-	blocked  []string
+	// what explain gets
+	explanation *api.Explanation
+	pinged      *api.PingResult
+	cleared     []api.Cleared
+	servers     []api.NHS
+	packets     []api.Monitored
+	drained     []string
+	reloaded    api.Reloaded
+	stay        []api.Binding // the clients that stay when they are asked away
+	left        []string
+	blocked     []string
+	events      []api.Event
+	levels      []api.LogRequest
+	queries     []api.EventQuery
+}
+
+func (d *daemon) Events(ctx context.Context, q api.EventQuery, w api.EventWriter) error {
+	d.mu.Lock()
+	d.queries = append(d.queries, q)
+	d.mu.Unlock()
+	if d.err != nil {
+		return d.err
+	}
+	if err := w.Begin(api.EventJournal{ID: "j1", Last: uint64(len(d.events))}); err != nil {
+		return err
+	}
+	if err := w.Write(d.events); err != nil {
+		return err
+	}
+	if q.Follow {
+		<-ctx.Done()
+	}
+	return nil
 }
 
 func (d *daemon) Status(context.Context) (*api.Status, error) {
@@ -49,9 +81,69 @@ func (d *daemon) Status(context.Context) (*api.Status, error) {
 
 func (d *daemon) SAs(context.Context) ([]api.SA, error) { return d.status.SAs, d.err }
 
+func (d *daemon) SetLog(_ context.Context, r api.LogRequest) error {
+	d.levels = append(d.levels, r)
+	return d.err
+}
+
+func (d *daemon) Explain(context.Context, netip.Addr, netip.Addr) (*api.Explanation, error) {
+	return d.explanation, d.err
+}
+
+func (d *daemon) Pairs(context.Context) ([]api.Pair, error) { return nil, d.err }
+
+func (d *daemon) Monitor(ctx context.Context, peer string) (<-chan api.Monitored, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drained = append(d.drained, "monitor "+peer)
+	packets := make(chan api.Monitored, len(d.packets))
+	for _, p := range d.packets {
+		packets <- p
+	}
+	close(packets)
+	return packets, d.err
+}
+
+func (d *daemon) Resolve(context.Context, netip.Addr) (*api.Explanation, error) {
+	return d.explanation, d.err
+}
+
+func (d *daemon) Ping(context.Context, netip.Addr, bool) (*api.PingResult, error) {
+	return d.pinged, d.err
+}
+
+func (d *daemon) Clear(
+	_ context.Context, what api.Clearable, address netip.Addr,
+) ([]api.Cleared, error) {
+	d.drained = append(d.drained, fmt.Sprint("clear ", what, " ", address))
+	return d.cleared, d.err
+}
+
+func (d *daemon) Register(_ context.Context, iface string) ([]api.NHS, error) {
+	d.drained = append(d.drained, "register "+iface)
+	return d.servers, d.err
+}
+
 func (d *daemon) Leave(_ context.Context, iface string) error {
 	d.left = append(d.left, iface)
 	return d.leaveErr
+}
+
+func (d *daemon) Drain(_ context.Context, iface string, off bool) error {
+	d.drained = append(d.drained, fmt.Sprint(iface, " ", off))
+	if d.status != nil && len(d.status.Interfaces) > 0 {
+		d.status.Interfaces[0].Bindings = d.stay
+	}
+	return d.leaveErr
+}
+
+func (d *daemon) Reload(_ context.Context, dryRun bool) (*api.Reloaded, error) {
+	if d.leaveErr != nil {
+		return nil, d.leaveErr
+	}
+	r := d.reloaded
+	r.DryRun = dryRun
+	return &r, nil
 }
 
 func (d *daemon) Block(_ context.Context, identity string, length time.Duration) error {
@@ -74,7 +166,7 @@ func start(t *testing.T, d *daemon) (socket string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- api.Serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
+	go func() { done <- api.Serve(ctx, l, d, 0, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -86,6 +178,7 @@ func start(t *testing.T, d *daemon) (socket string) {
 
 // machine is a host whose kernel lacks a feature.
 var machine = preflight.Host{
+	IPv6:           func() bool { return true },
 	StrongswanConf: "/dev/null", Swanctl: "/nonexistent", Now: now,
 	Links: func() ([]preflight.Link, error) {
 		return []preflight.Link{{Name: "lo", Loopback: true, Addresses: []netip.Prefix{subnet("127.0.0.1/8")}},
@@ -107,7 +200,8 @@ var machine = preflight.Host{
 // cygnet runs the program with these arguments.
 func cygnet(args ...string) (code int, stdout, stderr string) {
 	var out, errs strings.Builder
-	code = run(context.Background(), args, &out, &errs, func() time.Time { return now }, machine)
+	clock := func() time.Time { return now }
+	code = run(context.Background(), args, &out, &errs, clock, machine, alone)
 	return code, out.String(), errs.String()
 }
 
@@ -131,6 +225,16 @@ func spoke() *api.Status {
 				State:      api.NHSRegistered,
 				Registered: ago(72 * time.Second), Expires: in(528 * time.Second),
 				Next: in(128 * time.Second),
+				Use:  api.NHSUseInUse, Priority: 20, Cluster: 1,
+			}, {
+				Name: "hub2.example.net", Protocol: addr("10.255.0.2"),
+				NBMA:       addr("198.51.100.2"),
+				State:      api.NHSRegistered,
+				Registered: ago(18 * time.Second), Expires: in(582 * time.Second),
+				Use: api.NHSUseReturning, Returns: in(12 * time.Second), Priority: 10, Cluster: 1,
+			}, {
+				Name: "hub3.example.net", NBMA: addr("198.51.100.3"), State: api.NHSReserve,
+				Use: api.NHSUseReserve, Priority: 30, Cluster: 1,
 			}},
 			Shortcuts: []api.Shortcut{
 				{Prefix: subnet("192.168.12.0/24"), NextHop: addr("10.255.0.12"),
@@ -139,13 +243,19 @@ func spoke() *api.Status {
 					Expires: in(9 * time.Minute)},
 				{Prefix: subnet("192.168.13.7/32"), State: api.ShortcutResolving,
 					Since: ago(300 * time.Millisecond)},
+				{Prefix: subnet("192.168.14.9/32"), State: api.ShortcutImpossible,
+					Since: ago(2 * time.Second), Expires: in(58 * time.Second),
+					Reason: "no IP version in common"},
 			},
 			Peers: []api.Peer{
-				{NBMA: addr("198.51.100.1"), Identity: "hub.example.net", State: api.PeerSecured,
+				{Protocols: []netip.Addr{addr("10.255.0.1")},
+					NBMA: addr("198.51.100.1"), Identity: "hub.example.net", State: api.PeerSecured,
 					Since: ago(3 * time.Hour), Initiator: true, LocalNAT: true,
 					Admitted: true, Interest: []string{"nhs"}, In: ago(4 * time.Second),
 					Out: ago(4 * time.Second)},
-				{NBMA: addr("203.0.113.12"), Identity: "spoke2.example.net", State: api.PeerSecured,
+				{Protocols: []netip.Addr{addr("10.255.0.12")},
+					NBMA: addr("203.0.113.12"), Identity: "spoke2.example.net",
+					State: api.PeerSecured,
 					Since: ago(65 * time.Second), Initiator: true, LocalNAT: true,
 					Admitted: true, Interest: []string{"shortcut", "answer"}, In: ago(time.Second),
 					Out: ago(2 * time.Second)},
@@ -192,12 +302,15 @@ func hub() *api.Status {
 		Interfaces: []api.Interface{
 			{
 				Name: "gre1", Index: 5, Up: true, Address: subnet("10.255.0.1/24"),
-				NBMA: addr("198.51.100.1"), Protected: true, Redirect: true,
+				NBMA: addr("198.51.100.1"), MTU: 1430, MTUAuto: true, MSSLowered: 3,
+				OuterDF:   "never",
+				Protected: true, Redirect: true,
 				Sampling:  api.SamplingNFLOG,
 				Admission: api.AdmissionUnenforced, AdmissionReason: "another program's filter is in the place of ours: a matchall filter of priority 8193 at the ingress of gre1; give it another priority",
 				NHS: []api.NHS{
 					{Name: "198.51.100.2", NBMA: addr("198.51.100.2"), State: api.NHSRegistering,
-						Attempts: 4, Asked: ago(10 * time.Second), Next: in(8 * time.Second)},
+						Use: api.NHSUseProbing, Attempts: 4, Asked: ago(10 * time.Second),
+						Next: in(8 * time.Second)},
 					{Name: "hub3.example.net", State: api.NHSUnresolved, Error: "no such host",
 						Next: in(time.Minute)},
 					{Name: "hub4.example.net", NBMA: addr("198.51.100.4"),

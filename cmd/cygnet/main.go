@@ -30,18 +30,21 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, time.Now, preflight.This())
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, time.Now, preflight.This(), thisHost())
 	stop()
 	os.Exit(code)
 }
 
 // run carries out the command in args and returns the exit code. If it fails half-way, it writes
-// nothing to stdout.
+// nothing to stdout, unless the command follows events.
 func run(
 	ctx context.Context, args []string, stdout, stderr io.Writer, now func() time.Time,
-	host preflight.Host,
+	host preflight.Host, ev evidence,
 ) int {
-	in := &invocation{ctx: ctx, now: now, host: host}
+	in := &invocation{
+		ctx: ctx, now: now, host: host, evidence: ev,
+		stdin: os.Stdin, stdout: stdout, stderr: stderr,
+	}
 	err := in.run(args)
 	if _, werr := stdout.Write(in.out.Bytes()); err == nil && werr != nil {
 		err = fmt.Errorf("write the output: %w", werr)

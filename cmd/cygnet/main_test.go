@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,9 @@ func TestExitCodes(t *testing.T) {
 		{"status --socket " + socket, exitOK, ""},
 		{"status -socket=" + socket + " -json", exitOK, ""},
 		{"leave --socket " + socket + " gre1 --json", exitOK, ""},
+		{"snmp figures --socket " + socket, exitOK, ""},
+		{"snmp figures --socket " + dir + "/none", exitNotRunning, "not running"},
+		{"snmp walk", exitUsage, `no argument or figures, found "walk"`},
 		{"help", exitOK, ""},
 		{"help leave", exitOK, ""},
 		{"--help", exitOK, ""},
@@ -63,7 +68,7 @@ func TestExitCodes(t *testing.T) {
 		{"routes 10.0.0.1", exitUsage, "routes takes no argument"},
 		{"routes --sort prefix", exitUsage, "routes takes no --sort"},
 		{"status --wide", exitUsage, "status takes no --wide"},
-		{"peers --sort color --socket " + socket, exitUsage, `there is no column "color" to sort by; there are interface, nbma, state,`},
+		{"peers --sort color --socket " + socket, exitUsage, `there is no column "color" to sort by; there are interface, protocol, nbma, state,`},
 		{"peers a b", exitUsage, "peers takes one argument"},
 		{"status gre1", exitUsage, `status takes no argument, found "gre1"`},
 		{"leave gre1 gre2", exitUsage, "leave takes one argument"},
@@ -113,7 +118,8 @@ func TestJSON(t *testing.T) {
 		"status": &api.Status{}, "peers": &[]api.Peer{}, "bindings": &[]api.Binding{},
 		"shortcuts": &[]api.Shortcut{}, "nhs": &[]api.NHS{},
 		"routes": &[]api.Route{}, "sas": &[]api.SA{}, "version": &versions{},
-		"leave": &api.LeaveRequest{},
+		"leave": &api.LeaveRequest{}, "drain": &api.DrainRequest{},
+		"reload": &api.Reloaded{},
 	} {
 		for _, socket := range []string{full, empty} {
 			code, out, errs := cygnet(command, "--json", "--socket", socket)
@@ -162,6 +168,77 @@ func TestOldSAs(t *testing.T) {
 	}
 	if _, out, _ := cygnet("sas", "--json", "--socket", socket); !strings.Contains(out, `"as_of": "2026-03-01T11:58:30Z"`) {
 		t.Errorf("without charon: %s", out)
+	}
+}
+
+// reload tells what changed on each interface and what that interrupts. It fails where an interface
+// that it started does not work, and where the file is faulty.
+func TestReload(t *testing.T) {
+	works := api.Reloaded{Interfaces: []api.ReloadedInterface{
+		{Name: "gre1", Action: api.ReloadRenewed, Changes: []api.Change{
+			{Key: "key", From: "42", To: "43", Interrupts: "traffic stops"},
+			{Key: "the key in ipsec.psk_file", From: "(secret)", To: "(secret)"},
+		}},
+		{Name: "gre2", Action: api.ReloadRemoved},
+	}}
+	broken := api.Reloaded{Interfaces: []api.ReloadedInterface{
+		{Name: "gre3", Action: api.ReloadAdded, Error: "no device eth7"},
+	}}
+	faulty := fmt.Errorf("line 3 (%w)", api.ErrRefused)
+	for _, tt := range []struct {
+		args   string
+		daemon *daemon
+		code   int
+		says   string
+	}{
+		{"reload", &daemon{reloaded: works}, exitOK,
+			"gre1  started anew on its tunnel: neighbours, routes and SAs stayed\n" +
+				"  key: 43, before 42\n    interrupts: traffic stops\n" +
+				"  the key in ipsec.psk_file: another one\n" +
+				"gre2  removed, with a goodbye\n"},
+		{"reload --dry-run", &daemon{reloaded: works}, exitOK,
+			"gre2  would be removed, with a goodbye\nNothing has been changed.\n"},
+		{"reload", &daemon{reloaded: broken}, exitWrong,
+			"gre3  added\n  DOES NOT WORK: no device eth7\n"},
+		{"reload", &daemon{leaveErr: faulty}, exitRefused, "line 3"},
+	} {
+		args := append(strings.Fields(tt.args), "--socket", start(t, tt.daemon))
+		code, out, errs := cygnet(args...)
+		if code != tt.code || !strings.Contains(out+errs, tt.says) {
+			t.Errorf("%s: code %d, want %d, says\n%s%s", tt.args, code, tt.code, out, errs)
+		}
+	}
+}
+
+// drain passes the interface to the daemon, waits for the clients with --for, and tells how many
+// are left.
+func TestDrain(t *testing.T) {
+	static := api.Binding{Static: true}
+	for _, tt := range []struct {
+		args, passed string
+		stay         []api.Binding
+		code         int
+		says         string
+	}{
+		{"drain", " false", []api.Binding{{}, static}, exitOK, "Clients left: 1. "},
+		{"drain gre1", "gre1 false", []api.Binding{static}, exitOK, "No client is left"},
+		{"drain --for 1m", " false", nil, exitOK, "No client is left"},
+		{"drain --for 10ms", " false", []api.Binding{{}}, exitWarning, "Clients left: 1. "},
+		{"drain --off gre1", "gre1 true", nil, exitOK, "Clients are taken again."},
+		{"drain --json gre1", "gre1 false", nil, exitOK, `"interface": "gre1"`},
+	} {
+		d := &daemon{
+			status: &api.Status{Interfaces: []api.Interface{{Name: "gre1"}}},
+			stay:   tt.stay,
+		}
+		code, out, errs := cygnet(append(strings.Fields(tt.args), "--socket", start(t, d))...)
+		if code != tt.code || !strings.Contains(out, tt.says) ||
+			!slices.Equal(d.drained, []string{tt.passed}) {
+			t.Errorf("%s: code %d, passed %q, says %s%s", tt.args, code, d.drained, out, errs)
+		}
+	}
+	if code, _, errs := cygnet("drain", "--off", "--for", "1m"); code != exitUsage {
+		t.Errorf("--off with --for: code %d, %s", code, errs)
 	}
 }
 
@@ -245,7 +322,7 @@ func TestCheckExitCode(t *testing.T) {
 	} {
 		write(t, file, "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \""+test.device+"\"\nprotection = \"none\"\n")
 		var out, errs strings.Builder
-		code := run(t.Context(), []string{"check", file}, &out, &errs, time.Now, whole)
+		code := run(t.Context(), []string{"check", file}, &out, &errs, time.Now, whole, alone)
 		if code != test.want || !strings.Contains(out.String(), test.says) || errs.String() != "" {
 			t.Errorf("%s: code %d, want %d\n%s%s", test.device, code, test.want, &out, &errs)
 		}
@@ -287,6 +364,7 @@ func TestInterrupt(t *testing.T) {
 	var out, errs strings.Builder
 	if code := run(
 		ctx, []string{"status", "--socket", l.Addr().String()}, &out, &errs, time.Now, machine,
+		alone,
 	); code != exitError {
 		t.Errorf("code %d: %s", code, &errs)
 	}
@@ -300,7 +378,7 @@ func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on 
 func TestFullDisk(t *testing.T) {
 	var errs strings.Builder
 	if code := run(
-		t.Context(), []string{"help"}, full{}, &errs, time.Now, machine,
+		t.Context(), []string{"help"}, full{}, &errs, time.Now, machine, alone,
 	); code != exitError || !strings.Contains(errs.String(), "no space left") {
 		t.Errorf("code %d: %s", code, &errs)
 	}

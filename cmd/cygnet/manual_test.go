@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/netcheck"
 )
 
 // written maps the objects' names in cygnet(1) to the types that commands write with --json. The
@@ -21,8 +22,15 @@ var written = map[string]reflect.Type{
 	"status": reflect.TypeFor[api.Status](), "blocked": reflect.TypeFor[api.Blocked](),
 	"block":   reflect.TypeFor[api.BlockRequest](),
 	"unblock": reflect.TypeFor[api.UnblockRequest](), "leave": reflect.TypeFor[api.LeaveRequest](),
-	"verdict": reflect.TypeFor[verdict](),
-	"check":   reflect.TypeFor[checked](), "version": reflect.TypeFor[versions](),
+	"drain":   reflect.TypeFor[api.DrainRequest](),
+	"reload":  reflect.TypeFor[api.Reloaded](),
+	"log":     reflect.TypeFor[api.LogRequest](),
+	"event":   reflect.TypeFor[api.Event](),
+	"verdict": reflect.TypeFor[verdict](), "explanation": reflect.TypeFor[api.Explanation](),
+	"pingresult": reflect.TypeFor[api.PingResult](), "cleared": reflect.TypeFor[api.Cleared](),
+	"monitored": reflect.TypeFor[api.Monitored](), "reported": reflect.TypeFor[reported](),
+	"netcheck": reflect.TypeFor[netcheck.Report](),
+	"check":    reflect.TypeFor[checked](), "version": reflect.TypeFor[versions](),
 }
 
 // named has the objects that cygnet(1) calls differently than their type.
@@ -73,6 +81,8 @@ func describe(objects map[string][]string, name string, of reflect.Type) {
 // kindOf returns the manual's name for a type.
 func kindOf(objects map[string][]string, of reflect.Type) string {
 	switch of {
+	case reflect.TypeFor[[]byte]():
+		return "base64"
 	case reflect.TypeFor[time.Time]():
 		return "time"
 	case reflect.TypeFor[netip.Addr]():
@@ -85,14 +95,16 @@ func kindOf(objects map[string][]string, of reflect.Type) string {
 		return "string"
 	case reflect.Bool:
 		return "boolean"
-	case reflect.Int, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float64:
+	case reflect.Int, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
+		reflect.Float64:
 		return "number"
 	case reflect.Pointer:
 		return kindOf(objects, of.Elem())
 	case reflect.Slice:
-		if one := kindOf(objects, of.Elem()); one == "prefix" {
-			return "list of prefixes"
-		} else {
+		switch one := kindOf(objects, of.Elem()); one {
+		case "prefix", "address":
+			return "list of " + one + "es"
+		default:
 			return "list of " + one + "s"
 		}
 	case reflect.Map:

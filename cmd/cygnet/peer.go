@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
-	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/duration"
+	"cygnet/nhrpd/nearest"
 	"cygnet/nhrpd/policy"
+	"cygnet/nhrpd/wording"
 )
 
 // peer blocks and unblocks identities, and lists the blocked ones.
@@ -39,7 +41,7 @@ func peer(in *invocation, words []string) error {
 	}
 	how := "until: cygnet peer unblock " + shellWord(identity)
 	if in.length > 0 {
-		how = "for " + config.FormatDuration(in.length)
+		how = "for " + duration.Format(in.length)
 	}
 	return in.blockDone(api.BlockRequest{Identity: identity, Seconds: in.length.Seconds()},
 		"Blocked: %s, %s\n%s", identity, how, unknown)
@@ -65,7 +67,7 @@ func unknownIdentity(ctx context.Context, client *api.Client, identity string) s
 		}
 	}
 	text := "No router has this identity here now"
-	if near := config.Nearest(identity, known); near != "" {
+	if near := nearest.Word(identity, known); near != "" {
 		text += "; did you mean " + shellWord(near) + "?"
 	}
 	return text
@@ -99,11 +101,11 @@ func (in *invocation) blockDone(request any, format string, words ...string) err
 func blockedTable(blocked []api.Blocked, now time.Time) *table {
 	t := newTable("IDENTITY", "SINCE", "UNTIL")
 	for _, b := range blocked {
-		until := when(b.Until, now)
+		until := wording.When(b.Until, now)
 		if b.Until.IsZero() {
 			until = "taken back"
 		}
-		t.row(b.Identity, when(b.Since, now), until)
+		t.row(b.Identity, wording.When(b.Since, now), until)
 	}
 	return t
 }

@@ -89,8 +89,8 @@ func TestTroublesOfIdentities(t *testing.T) {
 	s := spoke()
 	s.Interfaces[0].Peers = []api.Peer{
 		{NBMA: addr("203.0.113.1"), Identity: "mallory", State: api.PeerSecured, Prohibited: "no peer rule matches its identity mallory"},
-		{NBMA: addr("203.0.113.2"), Identity: "twin", State: api.PeerSecured},
-		{NBMA: addr("203.0.113.3"), Identity: "twin", State: api.PeerSecured},
+		{NBMA: addr("203.0.113.2"), Identity: "duplicate", State: api.PeerSecured},
+		{NBMA: addr("203.0.113.3"), Identity: "duplicate", State: api.PeerSecured},
 		{NBMA: addr("203.0.113.4"), Identity: "lone", State: api.PeerSecured},
 	}
 	var lines []string
@@ -100,7 +100,7 @@ func TestTroublesOfIdentities(t *testing.T) {
 	got := strings.Join(lines, "\n")
 	for _, want := range []string{
 		"gre1: peer 203.0.113.1 may do nothing here: no peer rule matches its identity mallory",
-		"gre1: twin is proven from 203.0.113.2 and 203.0.113.3: either two routers have one identity",
+		"gre1: duplicate is proven from 203.0.113.2 and 203.0.113.3: either two routers have one identity",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)

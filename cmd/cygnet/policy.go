@@ -97,9 +97,9 @@ func evaluate(c *config.Interface, identity string, asked netip.Prefix, isPrefix
 			append(v.Announce, g.Announce...)
 	}
 	if isPrefix {
-		v.Allowed = v.judgePrefix(c, &g, asked)
+		v.Allowed = v.evaluatePrefix(c, &g, asked)
 	} else {
-		v.Allowed = v.judgeAddress(c, &g, asked.Addr())
+		v.Allowed = v.evaluateAddress(c, &g, asked.Addr())
 	}
 	return v
 }
@@ -108,12 +108,15 @@ func (v *verdict) because(format string, args ...any) {
 	v.Why = append(v.Why, fmt.Sprintf(format, args...))
 }
 
-func (v *verdict) judgeAddress(c *config.Interface, g *policy.Grant, a netip.Addr) bool {
-	switch {
-	case c.Overlay.IsValid() && !c.Overlay.Contains(a):
-		v.because("%s is outside the overlay %s", a, c.Overlay)
+func (v *verdict) evaluateAddress(c *config.Interface, g *policy.Grant, a netip.Addr) bool {
+	switch f := c.FamilyOf(a); {
+	case f == config.Family{}:
+		v.because("%s is not of the family of the overlay address %s", a, c.Address)
 		return false
-	case a == c.Address.Addr():
+	case f.Overlay.IsValid() && !f.Overlay.Contains(a):
+		v.because("%s is outside the overlay %s", a, f.Overlay)
+		return false
+	case c.IsOwn(a):
 		v.because("%s is this router's own address", a)
 		return false
 	case c.Policy == nil:
@@ -129,7 +132,7 @@ func (v *verdict) judgeAddress(c *config.Interface, g *policy.Grant, a netip.Add
 	return true
 }
 
-func (v *verdict) judgePrefix(c *config.Interface, g *policy.Grant, p netip.Prefix) bool {
+func (v *verdict) evaluatePrefix(c *config.Interface, g *policy.Grant, p netip.Prefix) bool {
 	bounded := g.Rule != nil && g.Rule.Bounded
 	switch {
 	case !c.Server:
@@ -154,7 +157,7 @@ func (v *verdict) judgePrefix(c *config.Interface, g *policy.Grant, p netip.Pref
 	default:
 		v.because("accept takes %s, not %s", policy.Texts(c.Accept), p)
 	}
-	if overlay := c.Overlay; overlay.IsValid() && p.Overlaps(overlay) {
+	if overlay := c.FamilyOf(p.Addr()).Overlay; overlay.IsValid() && p.Overlaps(overlay) {
 		v.because("it overlaps the overlay %s", overlay)
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/wording"
 )
 
 // moment is a time in a table. The table shows its distance from now.
@@ -17,22 +18,25 @@ type moment struct{ t, now time.Time }
 // IsValid reports whether the time is set.
 func (m moment) IsValid() bool { return !m.t.IsZero() }
 
-func (m moment) String() string { return when(m.t, m.now) }
+func (m moment) String() string { return wording.When(m.t, m.now) }
 
-// place is the address of a peer, with the mark of its SA if other peers have the same address.
-type place struct {
-	nbma netip.Addr
-	mark uint32
-}
+// protocols are the overlay addresses of a peer. Many routers may share the NBMA address of a peer;
+// a cell has the first three of them.
+type protocols []netip.Addr
 
-// IsValid reports whether the address is set.
-func (p place) IsValid() bool { return p.nbma.IsValid() }
+// IsValid reports whether an address is known.
+func (p protocols) IsValid() bool { return len(p) > 0 }
 
-func (p place) String() string {
-	if p.mark == 0 {
-		return p.nbma.String()
+func (p protocols) String() string {
+	const most = 3
+	var texts []string
+	for _, a := range p[:min(len(p), most)] {
+		texts = append(texts, a.String())
 	}
-	return fmt.Sprintf("%s, mark %d", p.nbma, p.mark)
+	if more := len(p) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // order returns the indexes of the rows sorted by a column. Rows without a value there come last.
@@ -84,9 +88,10 @@ func compare(a, b any) int {
 	case netip.Prefix:
 		b := b.(netip.Prefix)
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	case place:
-		b := b.(place)
-		return cmp.Or(a.nbma.Compare(b.nbma), cmp.Compare(a.mark, b.mark))
+	case wording.Place:
+		return a.Compare(b.(wording.Place))
+	case protocols:
+		return slices.CompareFunc(a, b.(protocols), netip.Addr.Compare)
 	case moment:
 		return a.t.Compare(b.(moment).t)
 	case uint16:
@@ -125,12 +130,13 @@ func (f filter) takes(identities []string, addresses []netip.Addr, prefixes ...n
 }
 
 func (f filter) peer(p api.Peer) bool {
-	return f.takes(append([]string{p.Identity}, p.SharedWith...), []netip.Addr{p.NBMA})
+	return f.takes(append([]string{p.Identity}, p.SharedWith...),
+		append([]netip.Addr{p.NBMA}, p.Protocols...))
 }
 
 func (f filter) binding(b api.Binding) bool {
 	return f.takes([]string{b.Identity}, []netip.Addr{b.Protocol, b.NBMA, b.ClientNBMA},
-		b.Prefixes...)
+		slices.Concat(b.Prefixes, b.Reserve)...)
 }
 
 func (f filter) shortcut(s api.Shortcut) bool {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,8 @@ func crowd() *api.Status {
 		nbma := addr(fmt.Sprintf("203.0.113.%d", last))
 		identity := fmt.Sprintf("Spoke%d.example.net", last)
 		i.Peers = append(i.Peers, api.Peer{
-			NBMA: nbma, Identity: identity, State: api.PeerSecured,
+			Protocols: []netip.Addr{addr(fmt.Sprintf("10.255.0.%d", last))},
+			NBMA:      nbma, Identity: identity, State: api.PeerSecured,
 			Since: ago(time.Duration(n) * time.Hour),
 		})
 		i.Bindings = append(i.Bindings, api.Binding{
@@ -52,6 +54,9 @@ func TestFilterAndSort(t *testing.T) {
 		"peers spoke":                   "100 9 20",
 		"peers SPOKE9.":                 "9",
 		"peers nobody":                  "",
+		"peers 10.255.0.9":              "9",
+		"peers 10.255.0.0/27":           "9 20",
+		"peers --sort protocol":         "9 20 100 50",
 		"bindings --sort protocol":      "9 20 100",
 		"bindings --sort -mtu":          "100 20 9",
 		"bindings 10.255.0.9":           "9",

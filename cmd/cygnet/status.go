@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/health"
+	"cygnet/nhrpd/wording"
 )
 
 func showStatus(in *invocation, _ string) error {
@@ -33,12 +36,13 @@ func showStatus(in *invocation, _ string) error {
 // overview writes the status as text: first what is wrong, then each interface.
 func (in *invocation) overview(s *api.Status, now time.Time) {
 	in.printf("cygnetd %s, running for %s (pid %d)\n", clean(s.Version),
-		health.Span(now.Sub(s.Started)), s.PID)
+		wording.Span(now.Sub(s.Started)), s.PID)
 	if s.StrongSwan.Connected {
 		in.printf("strongSwan %s, connected for %s\n", clean(s.StrongSwan.Version),
-			health.Span(now.Sub(s.StrongSwan.Since)))
+			wording.Span(now.Sub(s.StrongSwan.Since)))
 	}
 	in.problems(s.Problems)
+	in.bullets("LOG LEVEL", logLevels(s.LogLevels, now))
 	in.bullets("BLOCKED", blockedLines(s.Blocked))
 	if len(s.Interfaces) == 0 {
 		in.printf("\nNo interface is configured.\n")
@@ -65,23 +69,69 @@ func (in *invocation) bullets(title string, lines []string) {
 
 // block writes one interface.
 func (in *invocation) block(i *api.Interface, now time.Time) {
-	in.printf("%s  %s  %s\n", clean(i.Name), i.Address, condition(i))
+	in.printf("%s  %s  %s\n", clean(i.Name), overlayAddresses(i), condition(i))
 	in.line("underlay", underlay(i))
+	for _, line := range uplinks(i.Uplinks, now) {
+		in.line("uplink", line)
+	}
+	if len(i.SharesSAs) > 0 {
+		in.line("SAs", "shared with "+strings.Join(i.SharesSAs, ", "))
+	}
+	if i.SAKey != 0 {
+		in.line("SAs", fmt.Sprintf("its own, for key %d alone", i.SAKey))
+	}
+	in.line("mtu", largest(i))
 	in.line("clear GRE", clearGRE(i.ClearGRE))
 	in.line("role", role(i))
+	in.line("multicast", groups(i.Multicast))
 	for _, n := range i.NHS {
-		in.line("nhs", registration(&n, now))
+		for _, r := range n.Each() {
+			in.line("nhs", registration(&r, now))
+		}
 	}
+	in.line("links", links(i.Links))
 	in.line("bindings", bindings(i.Bindings))
 	in.line("shortcuts", tally(i.Shortcuts, func(s api.Shortcut) string {
 		return string(s.State)
-	}, "up", "securing", "resolving"))
+	}, "up", "securing", "resolving", "impossible"))
 	in.line("peers", tally(i.Peers, func(p api.Peer) string {
 		return string(p.State)
 	}, "secured", "securing", "absent"))
+	in.line("flapping", flapping(i.Peers))
 	for _, line := range behindNAT(i.Peers) {
 		in.line("behind NAT", line)
 	}
+}
+
+// mostFlapping is how many flapping peers the overview names.
+const mostFlapping = 3
+
+// flapping names the peers that lost their SAs more than once in the last hour, the worst first.
+func flapping(peers []api.Peer) string {
+	worst := slices.DeleteFunc(slices.Clone(peers), func(p api.Peer) bool { return p.Flaps < 2 })
+	slices.SortStableFunc(worst, func(a, b api.Peer) int { return cmp.Compare(b.Flaps, a.Flaps) })
+	var texts []string
+	for n, p := range worst {
+		if n == mostFlapping {
+			texts = append(texts, fmt.Sprintf("and %d more", len(worst)-n))
+			break
+		}
+		texts = append(texts, fmt.Sprintf("%s lost its SA %d times in the last hour",
+			cmp.Or(p.Identity, p.NBMA.String()), p.Flaps))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// overlayAddresses lists the overlay addresses of an interface.
+func overlayAddresses(i *api.Interface) string {
+	if len(i.Addresses) == 0 {
+		return i.Address.String() // an earlier version of the daemon
+	}
+	texts := make([]string, len(i.Addresses))
+	for k, a := range i.Addresses {
+		texts[k] = a.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 // behindNAT lists the addresses at which several routers are reached.
@@ -116,10 +166,15 @@ func condition(i *api.Interface) string {
 	switch {
 	case i.Left:
 		words = append(words, "left")
+	case i.Up && i.Dormant:
+		words = append(words, "DORMANT as no NHS is usable")
 	case i.Up:
 		words = append(words, "up")
 	default:
 		words = append(words, "DOWN")
+	}
+	if i.VRF != "" {
+		words = append(words, "in the VRF "+clean(i.VRF))
 	}
 	if i.Protected {
 		return strings.Join(append(words, "protected by IPsec"), ", ")
@@ -131,10 +186,81 @@ func underlay(i *api.Interface) string {
 	switch {
 	case !i.NBMA.IsValid():
 		return "no address"
+	case i.Absent:
+		return fmt.Sprintf("%s, which this host does not have now", i.NBMA)
 	case i.PublicNBMA.IsValid():
 		return fmt.Sprintf("%s, seen from outside as %s (NAT)", i.NBMA, i.PublicNBMA)
 	}
+	if i.SecondNBMA.IsValid() {
+		return fmt.Sprintf("%s and %s", i.NBMA, i.SecondNBMA)
+	}
 	return i.NBMA.String()
+}
+
+// links describes the devices of the peers at IPv6 addresses, if there are any.
+func links(l *api.Links) string {
+	if l == nil || l.Devices+l.Refused == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d devices of peers at IPv6 addresses, %d allowed", l.Devices, l.Limit)
+	if l.Refused > 0 {
+		text += fmt.Sprintf("; %d peers REFUSED", l.Refused)
+	}
+	return text
+}
+
+// uplinks describes the devices that the tunnel can send from.
+func uplinks(u *api.Uplinks, now time.Time) []string {
+	if u == nil {
+		return nil
+	}
+	var lines []string
+	for _, d := range u.Devices {
+		text := d.Device
+		switch {
+		case !d.Address.IsValid():
+			text += ": no address, or no carrier"
+		case d.InUse:
+			text += fmt.Sprintf(": in use, chosen %s: %s", wording.When(u.Since, now), u.Reason)
+		case !d.Returns.IsZero():
+			text += fmt.Sprintf(": a next hop server answers over it, in use again %s",
+				wording.When(d.Returns, now))
+		case d.Lost > 0:
+			text += fmt.Sprintf(": no answer to the last %d probes", d.Lost)
+		case !d.Answered.IsZero():
+			text += fmt.Sprintf(": in reserve, a next hop server answered over it %s",
+				wording.When(d.Answered, now))
+		default:
+			text += ": in reserve"
+		}
+		lines = append(lines, text)
+	}
+	return lines
+}
+
+// largest describes up to which length the tunnel takes packets, and what becomes of those that are
+// longer than the path to a peer. It returns nothing where all is as by default: a configured MTU,
+// and fragments.
+func largest(i *api.Interface) string {
+	fragments := i.OuterDF == "never" || i.OuterDF == ""
+	if i.MTU == 0 || fragments && !i.MTUAuto && i.MSSLowered == 0 {
+		return ""
+	}
+	text := strconv.Itoa(i.MTU)
+	if i.MTUAuto {
+		text += ", by the underlay's"
+	}
+	if i.MSSLowered > 0 {
+		text += fmt.Sprintf("; %d TCP segment sizes lowered", i.MSSLowered)
+	}
+	switch i.OuterDF {
+	case "copy":
+		text += "; what a path does not take leaves in fragments, or is lost if it has don't " +
+			"fragment (nopmtudisc)"
+	case "always":
+		text += "; what a path does not take is lost (pmtudisc)"
+	}
+	return text
 }
 
 // clearGRE describes where GRE without IPsec is stopped, in addition to the IPsec policies.
@@ -153,7 +279,7 @@ func clearGRE(c *api.ClearGRE) string {
 		text += " (" + strings.Join(c.Ahead, ", ") + ")"
 	}
 	if n := c.StoppedIn + c.StoppedOut; n > 0 {
-		text += fmt.Sprintf("; %d packets stopped there", n)
+		text += "; " + wording.Packets(n) + " stopped there"
 	}
 	return text
 }
@@ -175,16 +301,55 @@ func role(i *api.Interface) string {
 	return strings.Join(words, ", ")
 }
 
+// groups says who gets what is sent to groups; empty: nobody.
+func groups(m *api.Multicast) string {
+	if m == nil {
+		return ""
+	}
+	routers := "routers"
+	if m.Receivers == 1 {
+		routers = "router"
+	}
+	text := fmt.Sprintf("to %d %s", m.Receivers, routers)
+	switch m.Mode {
+	case api.MulticastUserSpace:
+		text += " by the daemon, as eBPF is not available"
+	case api.MulticastWaits:
+		text += ", once all NHSs are registered with"
+	}
+	return text
+}
+
 func registration(n *api.NHS, now time.Time) string {
 	name := health.Server(n)
 	if n.Protocol.IsValid() {
 		name = fmt.Sprintf("%s at %s", n.Protocol, name)
 	}
-	if n.State == api.NHSRegistered {
-		return fmt.Sprintf("%s: registered %s, expires %s",
-			name, when(n.Registered, now), when(n.Expires, now))
+	use := use(n, now)
+	if use != "" {
+		use = "; " + use
 	}
-	return fmt.Sprintf("%s: %s", name, n.State)
+	switch n.State {
+	case api.NHSRegistered:
+		return fmt.Sprintf("%s: registered %s, expires %s%s",
+			name, wording.When(n.Registered, now), wording.When(n.Expires, now), use)
+	case api.NHSReserve:
+		return name + ": in reserve"
+	}
+	return fmt.Sprintf("%s: %s%s", name, n.State, use)
+}
+
+// use says what this router does with an NHS of several, if that is not to use it.
+func use(n *api.NHS, now time.Time) string {
+	switch n.Use {
+	case api.NHSUseProbing:
+		return "probing"
+	case api.NHSUseReturning:
+		return "falls back to it " + wording.When(n.Returns, now)
+	case api.NHSUseReserve:
+		return "in reserve"
+	}
+	return ""
 }
 
 func bindings(all []api.Binding) string {

@@ -7,11 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"cygnet/nhrpd/health"
 )
 
 // table is a table with aligned columns. A column without a value in any row is left out. Elsewhere
@@ -149,33 +146,9 @@ func shorten(rows [][]string, width int) {
 	}
 }
 
-// when returns how far a time is from now; "" for the zero time.
-func when(t, now time.Time) string {
-	switch {
-	case t.IsZero():
-		return ""
-	case t.After(now):
-		return "in " + health.Span(t.Sub(now))
-	}
-	return health.Span(now.Sub(t)) + " ago"
-}
-
 func yes(b bool) string {
 	if b {
 		return "yes"
 	}
 	return ""
-}
-
-// size formats a number of bytes with a binary unit.
-func size(n uint64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	x, u := float64(n)/1024, 0
-	for ; x >= 1023.95 && u < len(units)-1; u++ {
-		x /= 1024
-	}
-	return fmt.Sprintf("%.1f %ciB", x, units[u])
 }

@@ -82,36 +82,3 @@ func TestTablesAreClean(t *testing.T) {
 		}
 	}
 }
-
-// Times are shown as distances from now, in two units.
-func TestWhen(t *testing.T) {
-	for _, test := range []struct {
-		t    time.Time
-		want string
-	}{
-		{time.Time{}, ""},
-		{now, "0s ago"},
-		{ago(4 * time.Second), "4s ago"},
-		{ago(400 * time.Millisecond), "0s ago"},
-		{in(192 * time.Second), "in 3m12s"},
-		{in(59*time.Second + 600*time.Millisecond), "in 1m0s"},
-		{in(2*time.Hour + 5*time.Minute + 59*time.Second), "in 2h5m"},
-		{ago(4*24*time.Hour + 3*time.Hour), "4d3h ago"},
-	} {
-		if got := when(test.t, now); got != test.want {
-			t.Errorf("when(%v) = %q, want %q", test.t, got, test.want)
-		}
-	}
-}
-
-// Sizes are shown in binary units with one decimal.
-func TestSize(t *testing.T) {
-	for n, want := range map[uint64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB",
-		5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
-	} {
-		if got := size(n); got != want {
-			t.Errorf("size(%d) = %q, want %q", n, got, want)
-		}
-	}
-}

@@ -19,12 +19,15 @@ import (
 	"cygnet/nhrpd"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/platform"
+	"cygnet/nhrpd/stopped"
 )
 
-// Exit codes besides 0.
+// Exit codes besides 0. Go itself ends a program that crashes, or that systemd's watchdog ends by
+// SIGABRT, with 2. The unit has systemd start the daemon again after that, and not after exitUsage.
 const (
 	exitFailed = 1
-	exitUsage  = 2
+	exitUsage  = 64 // EX_USAGE of sysexits.h
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -117,7 +120,7 @@ func guardEarly(path string, stderr io.Writer) int {
 	if c == nil {
 		return code
 	}
-	if err := nhrpd.GuardEarly(c, stderr); err != nil {
+	if err := stopped.GuardEarly(c, stderr); err != nil {
 		return exitFailed
 	}
 	return code
@@ -135,7 +138,7 @@ func leaveStopped(path string, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "cygnetd: %v\n", err)
 		return exitFailed
 	}
-	if err := nhrpd.LeaveStopped(context.Background(), c, stderr); err != nil {
+	if err := stopped.Leave(context.Background(), c, stderr); err != nil {
 		fmt.Fprintf(stderr, "cygnetd: not everything was removed: %v\n", err)
 		return exitFailed
 	}
@@ -155,7 +158,7 @@ func serve(path string, c *config.Config, logTo io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	d := nhrpd.New(path, c, nhrpd.Linux(c), logTo)
+	d := nhrpd.New(path, c, platform.Linux(c), logTo)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {

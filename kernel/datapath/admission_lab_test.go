@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"cygnet/kernel/kerneltest"
@@ -127,6 +128,56 @@ func TestDataPassesFromAdmittedPeersOnly(t *testing.T) {
 	}
 }
 
+// MPLS passes from admitted peers only, as other data does, and counts as use in both directions.
+// Nothing behind the labels is looked at, so with the source check it passes from NHSs only.
+func TestLabelledPackets(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	gre := kerneltest.HubAndSpokes(t)
+	packet := kerneltest.Labelled(202, kerneltest.Datagram("172.16.11.5", "172.16.1.77", 60))
+	for _, test := range []struct {
+		what     string
+		check    bool
+		admitted []Admission
+		want     int
+		refused  Stats
+	}{
+		{what: "nobody is admitted", refused: Stats{NotAdmitted: 1}},
+		{what: "the peer is", admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA}}, want: 1},
+		{
+			what: "the peer is, with the source check", check: true,
+			admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA}}, refused: Stats{WrongSource: 1},
+		},
+		{
+			what: "the peer is a next hop server, with the source check", check: true,
+			admitted: []Admission{{NBMA: kerneltest.Spoke1NBMA, NHS: true}}, want: 1,
+		},
+	} {
+		s := attachWith(t, gre.Attrs().Index, func(c *Config) {
+			c.SourceCheck, c.Admitted = test.check, test.admitted
+		})
+		if got := arrives(t, kerneltest.Spoke1, packet); got != test.want {
+			t.Errorf("%s: %d labelled packets came, want %d", test.what, got, test.want)
+		}
+		stats, err := s.Stats()
+		if err != nil || stats.NotAdmitted != test.refused.NotAdmitted ||
+			stats.WrongSource != test.refused.WrongSource {
+			t.Errorf("%s: counted are %+v, %v; want %+v", test.what, stats, err, test.refused)
+		}
+		if used := !usedBy(t, s)[kerneltest.Spoke1NBMA].In.IsZero(); used != (test.want > 0) {
+			t.Errorf("%s: counts as use: %t", test.what, used)
+		}
+		s.Close()
+	}
+
+	s := attachWith(t, gre.Attrs().Index, func(*Config) {})
+	sendFrom(t, openSocket(t, "", "gre1", unix.ETH_P_MPLS_UC), kerneltest.Spoke2NBMA, packet)
+	usedWhen(t, s, "out to spoke 2", func(used map[netip.Addr]Use) bool {
+		return !used[kerneltest.Spoke2NBMA].Out.IsZero()
+	})
+}
+
 // A marked peer is admitted by its MarkedNBMA address. It is also admitted by its outer address, if
 // that is admitted for all marked peers there.
 func TestAdmissionOfMarkedPeers(t *testing.T) {
@@ -164,32 +215,42 @@ func TestAdmissionOfMarkedPeers(t *testing.T) {
 
 // With SourceCheck, data is taken only if the route back to its inner source leads to the peer that
 // sent it. On a router that has next hop servers, the route may also lead to one of them, or to a
-// missing neighbour in the tunnel. The sources of a next hop server's data are not checked.
+// missing neighbour in the tunnel. The sources of a next hop server's data are not checked. A
+// link-local source counts as the overlay address that it belongs to, if it belongs to one.
 func TestSourcesMustLeadBack(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	gre := kerneltest.HubAndSpokes(t)
 	kerneltest.IPf(t, "route add 172.16.77.0/24 via 10.255.0.77") // that neighbour is missing
+	all := map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}
+	notPeer := map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}
+	onlyNHS := map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}
 	for name, test := range map[string]struct {
 		source string
 		want   map[string]int // packets that arrive, by what the sender is
 	}{
-		"its network":           {"172.16.11.5", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
-		"its overlay address":   {"10.255.0.11", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
-		"its IPv6 network":      {"fd00:11::5", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
-		"IPv6, link-local":      {"fe80::11", map[string]int{"peer": 1, "nhs": 1, "client of the other": 1}},
-		"the other's network":   {"172.16.12.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
-		"the other's in IPv6":   {"fd00:12::5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
-		"the hub's own network": {"172.16.1.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
-		"the hub itself":        {"10.255.0.1", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
-		"nobody's":              {"198.51.100.9", map[string]int{"peer": 0, "nhs": 1, "client of the other": 0}},
-		"an absent router's":    {"172.16.77.5", map[string]int{"peer": 0, "nhs": 1, "client of the other": 1}},
+		"its network":                                {"172.16.11.5", all},
+		"its overlay address":                        {"10.255.0.11", all},
+		"its IPv6 network":                           {"fd00:11::5", all},
+		"IPv6, link-local":                           {"fe80::11", all},
+		"its IPv6 network, to a group":               {"fd00:11::5", all},
+		"its link-local address, to a group":         {"fe80::11", all},
+		"the other's link-local address":             {"fe80::12", notPeer},
+		"the other's link-local address, to a group": {"fe80::12", notPeer},
+		"the hub's link-local address":               {"fe80::1", onlyNHS},
+		"the other's network":                        {"172.16.12.5", notPeer},
+		"the other's in IPv6":                        {"fd00:12::5", notPeer},
+		"the hub's own network":                      {"172.16.1.5", onlyNHS},
+		"the hub itself":                             {"10.255.0.1", onlyNHS},
+		"nobody's":                                   {"198.51.100.9", onlyNHS},
+		"an absent router's":                         {"172.16.77.5", notPeer},
 	} {
 		for what, want := range test.want {
 			t.Run(name+" from a "+what, func(t *testing.T) {
 				s := attachWith(t, gre.Attrs().Index, func(c *Config) {
 					c.SourceCheck = true
+					c.LinkLocals = netip.MustParsePrefix("fd00:255::/64")
 					c.Client = what == "client of the other"
 					c.Admitted = []Admission{
 						{NBMA: kerneltest.Spoke1NBMA, NHS: what == "nhs"},
@@ -197,7 +258,10 @@ func TestSourcesMustLeadBack(t *testing.T) {
 					}
 				})
 				to := "172.16.1.77"
-				if netip.MustParseAddr(test.source).Is6() {
+				switch {
+				case strings.HasSuffix(name, "to a group"):
+					to = "ff02::5"
+				case netip.MustParseAddr(test.source).Is6():
 					to = "fd00:255::1"
 				}
 				if got := arrives(
@@ -211,6 +275,22 @@ func TestSourcesMustLeadBack(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Where no overlay address belongs to them, link-local sources pass SourceCheck.
+func TestLinkLocalSourcesOfNobodyPass(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	gre := kerneltest.HubAndSpokes(t)
+	attachWith(t, gre.Attrs().Index, func(c *Config) {
+		c.SourceCheck = true
+		c.Admitted = []Admission{{NBMA: kerneltest.Spoke1NBMA}}
+	})
+	packet := kerneltest.Datagram("fe80::12", "ff02::5", 60)
+	if got := arrives(t, kerneltest.Spoke1, packet); got != 1 {
+		t.Errorf("%d packets came, want 1", got)
 	}
 }
 

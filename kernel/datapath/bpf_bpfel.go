@@ -31,6 +31,18 @@ type bpfFlow struct {
 	Destination bpfAddress
 }
 
+type bpfLink struct {
+	_      structs.HostLayout
+	Real   bpfAddress
+	Device uint32
+}
+
+type bpfOwner struct {
+	_      structs.HostLayout
+	Name   uint32
+	Tunnel uint32
+}
+
 type bpfPace struct {
 	_        structs.HostLayout
 	Due      uint64
@@ -47,6 +59,11 @@ type bpfShare struct {
 	_       structs.HostLayout
 	Samples uint64
 	Nhrp    uint64
+}
+
+type bpfSurroundings struct {
+	_     structs.HostLayout
+	InVrf uint32
 }
 
 type bpfUse struct {
@@ -66,11 +83,14 @@ type bpfWay struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	bpfMapAdmitted         = "admitted"
+	bpfMapAround           = "around"
 	bpfMapBudgets          = "budgets"
 	bpfMapCounters         = "counters"
 	bpfMapEvents           = "events"
 	bpfMapFlows            = "flows"
+	bpfMapLinks            = "links"
 	bpfMapMarked           = "marked"
+	bpfMapOwners           = "owners"
 	bpfMapPeers            = "peers"
 	bpfMapScratches        = "scratches"
 	bpfMapSentTo           = "sent_to"
@@ -78,14 +98,18 @@ const (
 	bpfMapWays             = "ways"
 	bpfProgCygnetEgress    = "cygnet_egress"
 	bpfProgCygnetIngress   = "cygnet_ingress"
+	bpfProgCygnetLink      = "cygnet_link"
 	bpfProgCygnetProbe     = "cygnet_probe"
 	bpfProgCygnetUnclaimed = "cygnet_unclaimed"
 	bpfVarAdmission        = "admission"
 	bpfVarClient           = "client"
 	bpfVarFirstInterval    = "first_interval"
 	bpfVarLastInterval     = "last_interval"
+	bpfVarMssIpv4          = "mss_ipv4"
+	bpfVarMssIpv6          = "mss_ipv6"
 	bpfVarNhrpBurst        = "nhrp_burst"
 	bpfVarNhrpByte         = "nhrp_byte"
+	bpfVarOverlayPrefix    = "overlay_prefix"
 	bpfVarPerSecond        = "per_second"
 	bpfVarPerSource        = "per_source"
 	bpfVarSample           = "sample"
@@ -137,6 +161,7 @@ type bpfSpecs struct {
 type bpfProgramSpecs struct {
 	CygnetEgress    *ebpf.ProgramSpec `ebpf:"cygnet_egress"`
 	CygnetIngress   *ebpf.ProgramSpec `ebpf:"cygnet_ingress"`
+	CygnetLink      *ebpf.ProgramSpec `ebpf:"cygnet_link"`
 	CygnetProbe     *ebpf.ProgramSpec `ebpf:"cygnet_probe"`
 	CygnetUnclaimed *ebpf.ProgramSpec `ebpf:"cygnet_unclaimed"`
 }
@@ -146,11 +171,14 @@ type bpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bpfMapSpecs struct {
 	Admitted  *ebpf.MapSpec `ebpf:"admitted"`
+	Around    *ebpf.MapSpec `ebpf:"around"`
 	Budgets   *ebpf.MapSpec `ebpf:"budgets"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Links     *ebpf.MapSpec `ebpf:"links"`
 	Marked    *ebpf.MapSpec `ebpf:"marked"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Scratches *ebpf.MapSpec `ebpf:"scratches"`
 	SentTo    *ebpf.MapSpec `ebpf:"sent_to"`
@@ -166,8 +194,11 @@ type bpfVariableSpecs struct {
 	Client        *ebpf.VariableSpec `ebpf:"client"`
 	FirstInterval *ebpf.VariableSpec `ebpf:"first_interval"`
 	LastInterval  *ebpf.VariableSpec `ebpf:"last_interval"`
+	MssIpv4       *ebpf.VariableSpec `ebpf:"mss_ipv4"`
+	MssIpv6       *ebpf.VariableSpec `ebpf:"mss_ipv6"`
 	NhrpBurst     *ebpf.VariableSpec `ebpf:"nhrp_burst"`
 	NhrpByte      *ebpf.VariableSpec `ebpf:"nhrp_byte"`
+	OverlayPrefix *ebpf.VariableSpec `ebpf:"overlay_prefix"`
 	PerSecond     *ebpf.VariableSpec `ebpf:"per_second"`
 	PerSource     *ebpf.VariableSpec `ebpf:"per_source"`
 	Sample        *ebpf.VariableSpec `ebpf:"sample"`
@@ -196,11 +227,14 @@ func (o *bpfObjects) Close() error {
 // It can be passed to loadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bpfMaps struct {
 	Admitted  *ebpf.Map `ebpf:"admitted"`
+	Around    *ebpf.Map `ebpf:"around"`
 	Budgets   *ebpf.Map `ebpf:"budgets"`
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Flows     *ebpf.Map `ebpf:"flows"`
+	Links     *ebpf.Map `ebpf:"links"`
 	Marked    *ebpf.Map `ebpf:"marked"`
+	Owners    *ebpf.Map `ebpf:"owners"`
 	Peers     *ebpf.Map `ebpf:"peers"`
 	Scratches *ebpf.Map `ebpf:"scratches"`
 	SentTo    *ebpf.Map `ebpf:"sent_to"`
@@ -211,11 +245,14 @@ type bpfMaps struct {
 func (m *bpfMaps) Close() error {
 	return _BpfClose(
 		m.Admitted,
+		m.Around,
 		m.Budgets,
 		m.Counters,
 		m.Events,
 		m.Flows,
+		m.Links,
 		m.Marked,
+		m.Owners,
 		m.Peers,
 		m.Scratches,
 		m.SentTo,
@@ -232,8 +269,11 @@ type bpfVariables struct {
 	Client        *ebpf.Variable `ebpf:"client"`
 	FirstInterval *ebpf.Variable `ebpf:"first_interval"`
 	LastInterval  *ebpf.Variable `ebpf:"last_interval"`
+	MssIpv4       *ebpf.Variable `ebpf:"mss_ipv4"`
+	MssIpv6       *ebpf.Variable `ebpf:"mss_ipv6"`
 	NhrpBurst     *ebpf.Variable `ebpf:"nhrp_burst"`
 	NhrpByte      *ebpf.Variable `ebpf:"nhrp_byte"`
+	OverlayPrefix *ebpf.Variable `ebpf:"overlay_prefix"`
 	PerSecond     *ebpf.Variable `ebpf:"per_second"`
 	PerSource     *ebpf.Variable `ebpf:"per_source"`
 	Sample        *ebpf.Variable `ebpf:"sample"`
@@ -247,6 +287,7 @@ type bpfVariables struct {
 type bpfPrograms struct {
 	CygnetEgress    *ebpf.Program `ebpf:"cygnet_egress"`
 	CygnetIngress   *ebpf.Program `ebpf:"cygnet_ingress"`
+	CygnetLink      *ebpf.Program `ebpf:"cygnet_link"`
 	CygnetProbe     *ebpf.Program `ebpf:"cygnet_probe"`
 	CygnetUnclaimed *ebpf.Program `ebpf:"cygnet_unclaimed"`
 }
@@ -255,6 +296,7 @@ func (p *bpfPrograms) Close() error {
 	return _BpfClose(
 		p.CygnetEgress,
 		p.CygnetIngress,
+		p.CygnetLink,
 		p.CygnetProbe,
 		p.CygnetUnclaimed,
 	)

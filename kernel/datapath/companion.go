@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tc"
 
+	"github.com/cilium/ebpf"
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -20,8 +22,21 @@ import (
 
 // ErrCompanionTaken means that another program has the one GRE device in external mode that a
 // network namespace can have.
-var ErrCompanionTaken = errors.New("another program has the GRE device in external mode, of which there can be one: " +
-	"peers behind one NAT address cannot be told apart unless it is removed")
+var ErrCompanionTaken = errors.New(
+	"another program has the GRE device in external mode, of which there can be one")
+
+// ErrNoCompanion means that this system cannot send through a companion device.
+var ErrNoCompanion = errors.New("the kernel cannot choose the peer of each packet by itself")
+
+// Companion is what programs of other packages need to send through the companion device.
+type Companion struct {
+	Index int    // interface index of the companion device
+	Key   uint32 // GRE key that the tunnel sends with; a packet has it if the tunnel has one
+
+	// Sent is the table of what was sent to each outer address, which Path.Sent reads. A program
+	// that sends through the companion device counts there. Path.Close closes it.
+	Sent *ebpf.Map
+}
 
 const (
 	// companionAlias is the alias of a companion device of the daemon's; `ip link` shows it.
@@ -36,6 +51,50 @@ const (
 	maxNameLen = unix.IFNAMSIZ - 1
 )
 
+// Companion implements Path.
+func (s *ebpfPath) Companion() (Companion, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		return Companion{}, fmt.Errorf("%w: %w", ErrNoCompanion, errNotLoaded)
+	}
+	way, err := s.openWay()
+	if err != nil {
+		return Companion{}, err
+	}
+	return Companion{int(way.Companion), way.Key, s.objects.SentTo}, nil
+}
+
+// openWay sets up the companion device, and returns how packets leave by it. It checks everything
+// on each call, and so corrects what others removed or changed. mu is held.
+func (s *ebpfPath) openWay() (bpfWay, error) {
+	r, err := rtnl.Open()
+	if err != nil {
+		return bpfWay{}, err
+	}
+	defer r.Close()
+	tunnel, err := r.LinkByName(s.device)
+	if err != nil {
+		return bpfWay{}, err
+	}
+	if tunnel == nil {
+		return bpfWay{}, fmt.Errorf("find %s: it is gone", s.device)
+	}
+	if err := s.probeCompanion(tunnel); err != nil {
+		return bpfWay{}, err
+	}
+	companion, err := ensureCompanion(r, s.device, s.companionFilter())
+	if err != nil {
+		return bpfWay{}, err
+	}
+	s.companion = companion
+	return bpfWay{Companion: uint32(companion), Key: tunnel.OKey}, nil
+}
+
+// companionDevice is held while the companion device is looked for and made or removed. The tunnels
+// share it, and one that found it half made would take it for another program's.
+var companionDevice sync.Mutex
+
 // companionName returns the name of a companion device made for a tunnel.
 func companionName(tunnel string) string {
 	return tunnel[:min(len(tunnel), maxNameLen-len(companionSuffix))] + companionSuffix
@@ -45,6 +104,8 @@ func companionName(tunnel string) string {
 // returns its index. It attaches the program before it sets the device up, so that the host never
 // answers packets that arrive on the companion device.
 func ensureCompanion(r *rtnl.Conn, tunnel string, closed tc.Filter) (int, error) {
+	companionDevice.Lock()
+	defer companionDevice.Unlock()
 	have, err := findCompanion(r)
 	if err != nil {
 		return 0, err
@@ -129,6 +190,8 @@ func createCompanion(r *rtnl.Conn, tunnel string) (*rtnl.Link, error) {
 // removeUnusedCompanion removes the daemon's companion device if no device has the program that
 // sends through it.
 func removeUnusedCompanion() error {
+	companionDevice.Lock()
+	defer companionDevice.Unlock()
 	r, err := rtnl.Open()
 	if err != nil {
 		return err

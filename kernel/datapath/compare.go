@@ -14,6 +14,7 @@ type finding struct {
 	load     error     // why the kernel does not take the programs
 	filters  error     // why the device does not have the programs
 	entries  error     // why a table does not have all wanted entries
+	vrf      error     // why the programs may not know whether the tunnel is in a VRF
 	marks    error     // why the companion device is not as wanted
 	report   tc.Report // about the programs on the tunnel
 	first    bool      // the kernel did not have the programs before this comparison
@@ -22,7 +23,7 @@ type finding struct {
 }
 
 // err returns what is wrong with the programs and tables.
-func (f *finding) err() error { return errors.Join(f.load, f.filters, f.entries) }
+func (f *finding) err() error { return errors.Join(f.load, f.filters, f.entries, f.vrf) }
 
 // reconcile compares once, and logs and reports the result.
 func (s *ebpfPath) reconcile(cause string) error {
@@ -56,6 +57,7 @@ func (s *ebpfPath) compare(cause string) (found finding) {
 			return found
 		}
 	}
+	s.compareVRF(&found)
 	if found.first {
 		s.compareEntries(&found)
 		s.compareMarks(&found)
@@ -121,7 +123,7 @@ func (s *ebpfPath) apply(found finding) {
 	if found.marks != nil {
 		s.state.Marks = found.marks.Error()
 	}
-	faults := found.entries
+	faults := errors.Join(found.entries, found.vrf)
 	if s.ingress {
 		s.state.Mode = ModeEBPF
 		faults = errors.Join(found.filters, faults)

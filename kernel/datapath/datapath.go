@@ -64,12 +64,19 @@ type Stats struct {
 	NoMark uint64 // SetMarked has not named the peer, or has removed it
 	NoWay  uint64 // the companion device is missing
 
+	NoLink uint64 // the receiver is at an IPv6 address, and has no device of its own
+	// NoOwner counts packets that arrived by the device of a peer that the programs do not know.
+	NoOwner uint64
+
 	// Unclaimed counts received GRE packets that no tunnel claims. The kernel gives all of them to
 	// the companion device, which drops them.
 	Unclaimed uint64
 
 	// NHRPFlood counts NHRP packets that were dropped because of NHRPRate.
 	NHRPFlood uint64
+
+	// MSSLowered counts TCP packets whose maximum segment size was lowered because of Config.MSS.
+	MSSLowered uint64
 
 	// Restored counts programs on devices, and entries of the programs' tables, that a comparison
 	// found missing or changed and corrected.
@@ -116,6 +123,10 @@ type NHRPRate struct {
 	Burst     int // bytes; 0: 2,000,000, which is a sixteenth of the buffer
 }
 
+// MSS is the most that TCP connections over IPv4 and over IPv6 may be told as their maximum segment
+// size. 0: it is not lowered.
+type MSS struct{ IPv4, IPv6 int }
+
 // Config says what the programs do.
 type Config struct {
 	Device   string // name of the gre device
@@ -139,7 +150,14 @@ type Config struct {
 	// lead to the peer that sent it.
 	SourceCheck bool
 
+	// LinkLocals is the prefix, a /64 or longer, of the overlay addresses to which link-local
+	// addresses with the same last 64 bits belong. SourceCheck takes such a source for the overlay
+	// address. If it is the zero prefix, SourceCheck lets link-local sources pass.
+	LinkLocals netip.Prefix
+
 	Client bool // this router has next hop servers
+
+	MSS MSS // what the maximum segment size of TCP connections is lowered to, both ways
 
 	// Admitted holds the peers that are admitted from the start, before the programs replace those
 	// of an earlier run.
@@ -149,6 +167,7 @@ type Config struct {
 	Adopt bool
 
 	Peers int // the most peers that are admitted or marked at a time; 0: 16,384
+	Links int // the most linked peers at a time; 0: 1,024
 
 	// Changed, if not nil, is called on Run's goroutine when the state has changed. It must not
 	// call Close.
@@ -184,6 +203,13 @@ type Path interface {
 	// address removes a peer. Peers that are not in the map stay as they are. The first call
 	// enables marks.
 	SetMarked(peers map[netip.Addr]netip.Addr) error
+	// Companion sets up the companion device unless it is there, and returns how programs of other
+	// packages send through it. It returns ErrNoCompanion or ErrCompanionTaken if that is not
+	// possible. Whoever needs the device has to call Companion again after it was removed.
+	Companion() (Companion, error)
+	// Links returns what package peerlink needs to give peers at IPv6 addresses a way to the tunnel
+	// and from it. It returns ErrNoLinks while the kernel has not taken the programs.
+	Links() (Links, error)
 	// Stats returns the counts so far.
 	Stats() (Stats, error)
 	// Close releases the maps and makes Run return. The programs stay on the device, because a stop
@@ -244,5 +270,8 @@ func (cfg *Config) setDefaults() {
 	}
 	if cfg.Peers <= 0 {
 		cfg.Peers = 16384
+	}
+	if cfg.Links <= 0 {
+		cfg.Links = 1024
 	}
 }

@@ -26,6 +26,7 @@ func attach(t *testing.T, device vnl.Link) Path {
 		Index:    device.Attrs().Index,
 		Redirect: true,
 		Mode:     ModeEBPF,
+		MSS:      MSS{IPv4: 1360, IPv6: 1340},
 	})
 	if err != nil {
 		t.Fatal(err)

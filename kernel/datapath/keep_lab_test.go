@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -311,6 +312,37 @@ func TestTwoTunnelsShareTheCompanion(t *testing.T) {
 	if after := program(); after != before {
 		t.Errorf("the companion's program %d was replaced by %d: the tunnels fight for it",
 			before, after)
+	}
+}
+
+// Two tunnels that need the companion device at the same time share the one that the first of them
+// makes. Neither takes it for another program's.
+func TestTwoTunnelsMakeTheCompanionAtOnce(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	gre := kerneltest.HubAndSpokes(t)
+	kerneltest.RunWith(t, "link add gre2 type gre local 192.0.2.1 key 43\nlink set gre2 up", "ip -batch -")
+	second, err := vnl.LinkByName("gre2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, _ := admitting(t, gre)
+	two, _ := runPath(t, Config{Device: "gre2", Index: second.Attrs().Index})
+	for range 10 {
+		both := make(chan error, 2)
+		for _, s := range []*ebpfPath{one, two} {
+			go func() {
+				_, err := s.Companion()
+				both <- err
+			}()
+		}
+		if err := errors.Join(<-both, <-both); err != nil {
+			t.Fatal(err)
+		}
+		if err := removeUnusedCompanion(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/cilium/ebpf/features"
@@ -25,6 +27,7 @@ func loadPath(cfg Config) (objects bpfObjects, err error) {
 	}{
 		{bpfVarAdmission, byteOf(cfg.Admission)},
 		{bpfVarSourceCheck, byteOf(cfg.Admission && cfg.SourceCheck)},
+		{bpfVarOverlayPrefix, firstHalf(cfg.LinkLocals)},
 		{bpfVarClient, byteOf(cfg.Client)},
 		{bpfVarSample, byteOf(cfg.Redirect)},
 		{bpfVarTellsDevice, byteOf(version >= 5<<16|12<<8)},
@@ -33,6 +36,8 @@ func loadPath(cfg Config) (objects bpfObjects, err error) {
 		{bpfVarPerSecond, uint64(cfg.Rate.PerSecond)},
 		{bpfVarPerSource, uint64(cfg.Rate.PerSource)},
 		{bpfVarNhrpByte, uint64(time.Second) / uint64(cfg.NHRP.PerSecond)},
+		{bpfVarMssIpv4, uint32(cfg.MSS.IPv4)},
+		{bpfVarMssIpv6, uint32(cfg.MSS.IPv6)},
 		{
 			bpfVarNhrpBurst,
 			uint64(cfg.NHRP.Burst) * (uint64(time.Second) / uint64(cfg.NHRP.PerSecond)),
@@ -40,6 +45,9 @@ func loadPath(cfg Config) (objects bpfObjects, err error) {
 	}
 	for _, name := range []string{bpfMapAdmitted, bpfMapMarked} {
 		spec.Maps[name].MaxEntries = uint32(cfg.Peers)
+	}
+	for _, name := range []string{bpfMapLinks, bpfMapOwners} {
+		spec.Maps[name].MaxEntries = uint32(cfg.Links)
 	}
 	// At every start of the daemon the kernel allocates memory for all entries of all tables,
 	// except for the table of marked peers. So the tables are no larger than needed.
@@ -75,6 +83,16 @@ func Probe() error {
 	return objects.Close()
 }
 
+// firstHalf returns the first 64 bits of an IPv6 prefix as the programs have them, and 0 for the
+// zero prefix.
+func firstHalf(p netip.Prefix) uint64 {
+	if !p.IsValid() {
+		return 0
+	}
+	a := p.Masked().Addr().As16()
+	return binary.NativeEndian.Uint64(a[:])
+}
+
 // byteOf returns a boolean as the programs have it.
 func byteOf(b bool) uint8 {
 	if b {
@@ -93,7 +111,7 @@ func (s *ebpfPath) load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.objects = &objects
-	if err := errors.Join(s.adopt(), s.adoptMarked()); err != nil {
+	if err := errors.Join(s.adopt(), s.adoptMarked(), s.adoptLinks()); err != nil {
 		s.objects = nil
 		return errors.Join(err, objects.Close())
 	}

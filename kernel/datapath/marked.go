@@ -73,30 +73,18 @@ func (s *ebpfPath) compareMarks(found *finding) {
 	}
 }
 
-// enableMarks sets up the companion device and tells the programs its index. It checks everything
-// on each call, and so corrects what others removed or changed. mu is held.
+// enableMarks sets up the companion device and tells the programs its index. mu is held.
 func (s *ebpfPath) enableMarks() error {
-	r, err := rtnl.Open()
-	if err != nil {
+	way, err := s.openWay()
+	switch {
+	case errors.Is(err, ErrNoCompanion):
+		return fmt.Errorf("%w: %w", ErrNoMarks, err)
+	case errors.Is(err, ErrCompanionTaken):
+		return fmt.Errorf("%w: peers behind one NAT address cannot be told apart unless it is removed",
+			err)
+	case err != nil:
 		return err
 	}
-	defer r.Close()
-	tunnel, err := r.LinkByName(s.device)
-	if err != nil {
-		return err
-	}
-	if tunnel == nil {
-		return fmt.Errorf("find %s: it is gone", s.device)
-	}
-	if err := s.probeMarks(tunnel); err != nil {
-		return err
-	}
-	companion, err := ensureCompanion(r, s.device, s.companionFilter())
-	if err != nil {
-		return err
-	}
-	s.companion = companion
-	way := bpfWay{Companion: uint32(companion), Key: tunnel.OKey}
 	if err := s.objects.Ways.Put(uint32(0), way); err != nil {
 		return fmt.Errorf("set the way to marked peers of %s: %w", s.device, err)
 	}
@@ -130,19 +118,19 @@ func (s *ebpfPath) companionFilter() tc.Filter {
 	return f
 }
 
-// probeMarks finds out whether this kernel can send to marked peers. It has the kernel run the
-// program cygnet_probe, which sends nothing.
-func (s *ebpfPath) probeMarks(tunnel *rtnl.Link) error {
+// probeCompanion finds out whether this kernel can send packets of the tunnel through a companion
+// device. It has the kernel run the program cygnet_probe, which sends nothing.
+func (s *ebpfPath) probeCompanion(tunnel *rtnl.Link) error {
 	lacks, err := s.objects.CygnetProbe.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
 	if err != nil {
-		return fmt.Errorf("%w: cannot find out what this kernel can: %w", ErrNoMarks, err)
+		return fmt.Errorf("%w: cannot find out what this kernel can: %w", ErrNoCompanion, err)
 	}
 	if lacks&probeNoSource != 0 {
-		return fmt.Errorf("%w: that needs Linux 5.19", ErrNoMarks)
+		return fmt.Errorf("%w: that needs Linux 5.19", ErrNoCompanion)
 	}
 	if lacks&probeNoUnkeyed != 0 && !tunnel.OKeyed {
 		return fmt.Errorf("%w: without a GRE key on %s that needs Linux 6.3; give all routers the same key",
-			ErrNoMarks, s.device)
+			ErrNoCompanion, s.device)
 	}
 	return nil
 }

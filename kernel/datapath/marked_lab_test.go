@@ -3,11 +3,13 @@
 package datapath
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,8 +38,8 @@ func secureMarked(t *testing.T) {
 	for i := 1; i <= 2; i++ {
 		batch += fmt.Sprintf(`xfrm state add %[1]s proto esp spi 0x10%[3]d reqid %[3]d mode transport mark %[3]d mask 0xffffffff %[4]s
 			xfrm state add %[2]s proto esp spi 0x20%[3]d reqid %[3]d mode transport output-mark %[3]d %[4]s
-			xfrm policy add %[1]s proto gre dir out mark %[3]d mask 0xffffffff priority 1000 tmpl %[1]s proto esp reqid %[3]d mode transport
-			xfrm policy add %[2]s proto gre dir in mark %[3]d mask 0xffffffff priority 1000 tmpl %[2]s proto esp reqid %[3]d mode transport
+			xfrm policy add %[1]s proto gre dir out mark %[3]d mask 0xffffffff priority 900 tmpl %[1]s proto esp reqid %[3]d mode transport
+			xfrm policy add %[2]s proto gre dir in mark %[3]d mask 0xffffffff priority 900 tmpl %[2]s proto esp reqid %[3]d mode transport
 			`, hub, spoke, i, aead)
 	}
 	kerneltest.RunWith(t, batch, "ip -batch -")
@@ -90,7 +92,8 @@ func readOne(t *testing.T, s *nhrpsocket.Socket) nhrpsocket.Message {
 	return ms[0]
 }
 
-// NHRP, local data and forwarded data for a marked peer leave through the SA of that peer.
+// NHRP, local data and forwarded data for a marked peer leave through the SA of that peer. TCP's
+// segment size is lowered for it as well.
 func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -111,12 +114,78 @@ func TestMarkedPeersGetTheirOwnPackets(t *testing.T) {
 			t.Errorf("data for router %d came through the SA of %d, %d bytes",
 				i, m.Mark-100, len(m.Data))
 		}
+		syn := segment{from: "10.255.0.1", to: fmt.Sprintf("10.255.0.2%d", i), flags: flagSYN,
+			options: []byte{2, 4, 0x05, 0xb4}}
+		sendFrom(t, data, markedNBMAs[i], syn.packet(nil))
+		if m := readOne(t, dataThere); m.Mark != uint32(100+i) ||
+			!bytes.Equal(m.Data[20:], syn.packet([]byte{2, 4, 0x05, 0x50})[20:]) {
+			t.Errorf("a SYN for router %d came through the SA of %d: %x", i, m.Mark-100, m.Data)
+		}
 		kerneltest.RunWith(t, "", fmt.Sprintf("ip netns exec cygnet-lan bash -c echo>/dev/udp/172.16.2%d.5/9", i))
 		if m := readOne(t, dataThere); m.Mark != uint32(100+i) || m.NBMA != kerneltest.HubNBMA {
 			t.Errorf("forwarded data for router %d came through the SA of %d, from %s",
 				i, m.Mark-100, m.NBMA)
 		}
 	}
+}
+
+// When the SA of a marked peer ends, packets for it do not go into the SA without a mark of another
+// peer at the address, as they would without a mark guard.
+func TestMarkGuard(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	markedHub(t)
+	const toSpoke = "src 192.0.2.1 dst 192.0.2.11"
+	// The SA of a third router there has no mark.
+	kerneltest.IPf(t, "xfrm state add %s proto esp spi 0x103 reqid 3 mode transport %s",
+		toSpoke, aead)
+	kerneltest.IPf(t, "xfrm policy add %[1]s proto gre dir out priority 1000 "+
+		"tmpl %[1]s proto esp reqid 3 mode transport", toSpoke)
+	kerneltest.IPf(t, "-n %s xfrm state add %s proto esp spi 0x103 reqid 3 mode transport "+
+		"output-mark 103 %s", kerneltest.Spoke1, toSpoke, aead)
+	there, nhrp := openSocket(t, kerneltest.Spoke1, "gre1", kerneltest.ProtocolNHRP),
+		openSocket(t, "", "gre1", kerneltest.ProtocolNHRP)
+	comes := func(router int, through uint32) {
+		t.Helper()
+		sendFrom(t, nhrp, markedNBMAs[router], kerneltest.Numbered(1)...)
+		if m := readOne(t, there); m.Mark != through {
+			t.Errorf("a packet for router %d came through SA %d, want %d", router, m.Mark, through)
+		}
+	}
+	guards := make([]xfrm.MarkGuard, 2)
+	for i := range guards {
+		guards[i] = xfrm.MarkGuard{
+			Local: kerneltest.HubNBMA, Outer: kerneltest.Spoke1NBMA, Mark: uint32(1 + i),
+		}
+	}
+	for range 2 {
+		if err := xfrm.SetMarkGuards(guards); err != nil {
+			t.Fatal(err)
+		}
+	}
+	comes(1, 101)
+	comes(2, 102)
+
+	kerneltest.IPf(t, "xfrm policy delete %s proto gre dir out mark 2 mask 0xffffffff", toSpoke)
+	sendFrom(t, nhrp, markedNBMAs[2], kerneltest.Numbered(1)...)
+	comes(1, 101) // and nothing before it
+	stale, err := xfrm.StaleMarkGuards(kerneltest.HubNBMA)
+	if err != nil || !slices.Equal(stale, guards[1:]) {
+		t.Errorf("the guards without an SA are %v (%v), want %v", stale, err, guards[1:])
+	}
+	for range 2 {
+		if err := xfrm.RemoveMarkGuards(stale); err != nil {
+			t.Fatal(err)
+		}
+	}
+	comes(2, 103) // where the guard is needed
+	comes(1, 101)
+
+	if err := xfrm.RemoveGuard(kerneltest.HubNBMA); err != nil {
+		t.Fatal(err)
+	}
+	kerneltest.Shows(t, "xfrm policy", "reqid 1", "-action block")
 }
 
 // lan makes a host behind the hub, in the namespace cygnet-lan.
@@ -260,7 +329,7 @@ func TestRestartKnowsMarkedPeers(t *testing.T) {
 }
 
 // GRE that no tunnel claims reaches the companion device, which drops it. The host does not answer.
-func TestCompanionNeverAnswersStrangers(t *testing.T) {
+func TestCompanionNeverAnswers(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}

@@ -242,6 +242,14 @@ func (s *nflogPath) EnableMarks() error {
 	return fmt.Errorf("%w: the tunnel has no eBPF programs", ErrNoMarks)
 }
 
+// Companion returns ErrNoCompanion: programs that send through it need eBPF.
+func (s *nflogPath) Companion() (Companion, error) {
+	return Companion{}, fmt.Errorf("%w: the tunnel has no eBPF programs", ErrNoCompanion)
+}
+
+// Links returns ErrNoLinks: links need eBPF.
+func (s *nflogPath) Links() (Links, error) { return Links{}, ErrNoLinks }
+
 // SetMarked returns ErrNoMarks: marks need eBPF.
 func (s *nflogPath) SetMarked(map[netip.Addr]netip.Addr) error { return s.EnableMarks() }
 

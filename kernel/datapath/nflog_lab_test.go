@@ -56,6 +56,9 @@ func TestFallbackRemovesThePrograms(t *testing.T) {
 	if err := s.Admit([]Admission{{NBMA: kerneltest.Spoke1NBMA}}); !errors.Is(err, ErrNoAdmission) {
 		t.Errorf("admitting somebody: %v", err)
 	}
+	if _, err := s.Companion(); !errors.Is(err, ErrNoCompanion) {
+		t.Errorf("the companion device: %v", err)
+	}
 	if err := s.EnableMarks(); !errors.Is(err, ErrNoMarks) {
 		t.Errorf("marks: %v", err)
 	}

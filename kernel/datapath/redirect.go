@@ -23,7 +23,7 @@ const (
 // followRedirects calls f with the redirects that the programs report, until ctx ends. It waits
 // until the programs are loaded.
 func (s *ebpfPath) followRedirects(ctx context.Context, f func(Redirect)) {
-	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	backoff := schedule.Backoff()
 	select {
 	case <-s.loaded:
 	case <-ctx.Done():
@@ -35,7 +35,7 @@ func (s *ebpfPath) followRedirects(ctx context.Context, f func(Redirect)) {
 			return
 		}
 		s.log.Warn("reading redirects failed, trying again", "error", err)
-		if !retry.Sleep(ctx) {
+		if !backoff.Sleep(ctx) {
 			return
 		}
 	}

@@ -19,7 +19,7 @@ var ErrNoSent = errors.New("packets to each peer are counted by eBPF on the tunn
 
 // Sent counts what a tunnel sent to an outer address. The count starts when the programs are
 // attached; it starts again if the kernel drops the address from a full table. It includes NHRP,
-// and packets that left through the companion device.
+// packets that left through the companion device, and the copies of packets to groups.
 type Sent struct {
 	NBMA     netip.Addr
 	Packets  uint64 // that the device got
@@ -65,21 +65,26 @@ type Unsent struct {
 	Queued uint64 // packets that wait in the device's queue now
 }
 
-// UnsentOf reads the counters of a tunnel device, of the companion device, which sends for all
+// UnsentOf reads the counters of tunnel devices, of the companion device, which sends for all
 // tunnels, and of IPsec. The counters include packets that the programs of the data path drop.
-func UnsentOf(tunnel string) (Unsent, error) {
+func UnsentOf(tunnels ...string) (Unsent, error) {
 	var u Unsent
 	h, err := vnl.NewHandle()
 	if err != nil {
 		return u, rtnl.Explain(err, "open netlink")
 	}
 	defer h.Close()
-	link, err := h.LinkByName(tunnel)
-	if err != nil {
-		return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+	for _, tunnel := range tunnels {
+		link, err := h.LinkByName(tunnel)
+		if err != nil {
+			return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+		}
+		if err := u.add(h, link); err != nil {
+			return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+		}
 	}
-	if err := u.add(h, link); err != nil {
-		return u, fmt.Errorf("read the counters of %s: %w", tunnel, err)
+	if err := u.addLinks(h); err != nil {
+		return u, fmt.Errorf("read the counters of the devices of IPv6 peers: %w", err)
 	}
 	lost, err := lostInXFRM()
 	if err != nil {
@@ -95,7 +100,7 @@ func UnsentOf(tunnel string) (Unsent, error) {
 	if err != nil || companion == nil {
 		return u, err
 	}
-	link, err = h.LinkByName(companion.Name)
+	link, err := h.LinkByName(companion.Name)
 	if errors.As(err, new(vnl.LinkNotFoundError)) {
 		return u, nil
 	}
@@ -106,6 +111,20 @@ func UnsentOf(tunnel string) (Unsent, error) {
 		return u, fmt.Errorf("read the counters of %s: %w", companion.Name, err)
 	}
 	return u, nil
+}
+
+// addLinks adds the counters of all links (package peerlink). They have no queues.
+func (u *Unsent) addLinks(h *vnl.Handle) error {
+	all, err := h.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if st := l.Attrs().Statistics; st != nil && strings.HasPrefix(l.Attrs().Name, LinkPrefix) {
+			u.Packets += st.TxErrors + st.TxDropped
+		}
+	}
+	return nil
 }
 
 // lostInXFRM returns how many packets of the whole network namespace were dropped because a policy

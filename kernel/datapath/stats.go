@@ -17,6 +17,9 @@ const (
 	counterUnclaimed
 	counterOverShare
 	counterNHRPFlood
+	counterMSSLowered
+	counterNoLink
+	counterNoOwner
 )
 
 // Stats implements Path.
@@ -44,6 +47,9 @@ func (s *ebpfPath) Stats() (Stats, error) {
 		counterUnclaimed:   &stats.Unclaimed,
 		counterOverShare:   &stats.OverShare,
 		counterNHRPFlood:   &stats.NHRPFlood,
+		counterMSSLowered:  &stats.MSSLowered,
+		counterNoLink:      &stats.NoLink,
+		counterNoOwner:     &stats.NoOwner,
 	} {
 		var n uint64
 		if err := s.objects.Counters.Lookup(index, &n); err != nil {

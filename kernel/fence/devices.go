@@ -32,7 +32,7 @@ func devicesFor(
 	for _, l := range all {
 		links[l.Index] = l
 	}
-	numbered, err := numberedLinks(r)
+	numbered, err := numberedLinks(r, slices.ContainsFunc(locals, netip.Addr.Is6))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -61,15 +61,16 @@ func devicesFor(
 	return devices, offloaded, nil
 }
 
-// numberedLinks returns the indexes of the links that have an IPv4 address.
-func numberedLinks(r *rtnl.Conn) (map[int]bool, error) {
+// numberedLinks returns the indexes of the links that have an IPv4 address or, with six, an IPv6
+// address: a link-local address suffices to send from another one by the link.
+func numberedLinks(r *rtnl.Conn, six bool) (map[int]bool, error) {
 	all, err := r.AllAddresses()
 	if err != nil {
 		return nil, err
 	}
 	numbered := make(map[int]bool)
 	for _, a := range all {
-		if a.Prefix.Addr().Is4() {
+		if six || a.Prefix.Addr().Is4() {
 			numbered[a.Index] = true
 		}
 	}

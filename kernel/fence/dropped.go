@@ -50,21 +50,22 @@ func (f *Fence) Dropped() (sums, pairs []Crossing, err error) {
 		}
 	}
 	var d fenceDropped
-	var local [4]byte
+	var local [16]byte
 	all := f.objects.Fenced.Iterate()
 	for all.Next(&local, &d) {
 		c := crossing(&d)
-		c.Local = netip.AddrFrom4(local)
+		c.Local = netip.AddrFrom16(local).Unmap()
 		sums = append(sums, c)
 	}
 	if err := all.Err(); err != nil {
 		return nil, nil, fmt.Errorf("read what clear GRE was stopped: %w", err)
 	}
-	var pair [8]byte
+	var pair [32]byte
 	all = f.objects.Pairs.Iterate()
 	for all.Next(&pair, &d) {
 		c := crossing(&d)
-		c.Local, c.Remote = netip.AddrFrom4([4]byte(pair[:4])), netip.AddrFrom4([4]byte(pair[4:]))
+		c.Local = netip.AddrFrom16([16]byte(pair[:16])).Unmap()
+		c.Remote = netip.AddrFrom16([16]byte(pair[16:])).Unmap()
 		pairs = append(pairs, c)
 	}
 	// If entries come while a full table is read, the reading may end early.

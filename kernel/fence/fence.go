@@ -52,7 +52,7 @@ var (
 // settings of the device are: they are the last to see an outgoing packet, and the first to see an
 // incoming one. They stay when the daemon stops.
 //
-// The devices that lead to peers are all devices with an IPv4 address, and point-to-point devices
+// The devices that lead to peers are all devices with an address, and point-to-point devices
 // without one. Loopback, VRFs, the ports of bridges and bonds, and the tunnels themselves do not
 // count. A device that comes later gets the filters within milliseconds after its address.
 //
@@ -93,7 +93,9 @@ func New(log *slog.Logger) *Fence {
 // fence. offload says that charon may hand SAs to devices that do ESP by themselves.
 func (f *Fence) Guard(locals []netip.Addr, offload bool) {
 	f.mu.Lock()
-	f.locals, f.offload = slices.DeleteFunc(slices.Clone(locals), netip.Addr.Is6), offload
+	f.offload = offload
+	f.locals = slices.DeleteFunc(slices.Clone(locals),
+		func(a netip.Addr) bool { return !a.IsValid() })
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
@@ -111,7 +113,10 @@ func (f *Fence) Run(ctx context.Context) error {
 	}
 	notices, err := rtnl.Listen(ctx, f.log, rtnl.MonitorConfig{
 		Family: unix.NETLINK_ROUTE,
-		Groups: []uint32{unix.RTNLGRP_TC, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR},
+		Groups: []uint32{
+			unix.RTNLGRP_TC, unix.RTNLGRP_LINK,
+			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		},
 	})
 	if err != nil {
 		return err
@@ -278,23 +283,24 @@ func (f *Fence) fill() error {
 			maxLocals, len(f.locals))
 	}
 	for _, local := range f.locals {
-		err := f.objects.Fenced.Update(local.As4(), fenceDropped{}, ebpf.UpdateNoExist)
+		err := f.objects.Fenced.Update(local.As16(), fenceDropped{}, ebpf.UpdateNoExist)
 		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
 			return fmt.Errorf("stop clear GRE of %s: %w", local, err)
 		}
 	}
-	var gone [][4]byte
-	var local [4]byte
+	var gone [][16]byte
+	var local [16]byte
 	var count fenceDropped
 	for all := f.objects.Fenced.Iterate(); all.Next(&local, &count); {
-		if !slices.Contains(f.locals, netip.AddrFrom4(local)) {
+		if !slices.Contains(f.locals, netip.AddrFrom16(local).Unmap()) {
 			gone = append(gone, local)
 		}
 	}
 	for _, local := range gone {
 		if err := f.objects.Fenced.Delete(local); err != nil &&
 			!errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("no longer stop clear GRE of %s: %w", netip.AddrFrom4(local), err)
+			return fmt.Errorf("no longer stop clear GRE of %s: %w",
+				netip.AddrFrom16(local).Unmap(), err)
 		}
 	}
 	return nil

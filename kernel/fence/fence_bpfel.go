@@ -13,6 +13,12 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type fenceAddress struct {
+	_    structs.HostLayout
+	High uint64
+	Low  uint64
+}
+
 type fenceDropped struct {
 	_         structs.HostLayout
 	Out       uint64
@@ -25,8 +31,8 @@ type fenceDropped struct {
 
 type fencePair struct {
 	_      structs.HostLayout
-	Local  uint32
-	Remote uint32
+	Local  fenceAddress
+	Remote fenceAddress
 }
 
 // Names of all BPF objects in the ELF.

@@ -206,6 +206,99 @@ func TestFence(t *testing.T) {
 	}
 }
 
+// sendIPv6 sends an IPv6 packet with a first next header and what follows the fixed header.
+func sendIPv6(t *testing.T, from, to string, next byte, rest ...byte) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	src, dst := netip.MustParseAddr(from).As16(), netip.MustParseAddr(to).As16()
+	packet := []byte{0x60, 0, 0, 0, 0, byte(len(rest)), next, 64}
+	packet = append(append(append(packet, src[:]...), dst[:]...), rest...)
+	if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet6{Addr: dst}); err != nil &&
+		err != unix.ENOBUFS {
+		t.Fatal(err)
+	}
+}
+
+// The fence does the same for IPv6: it finds GRE behind the extension headers that the kernel
+// skips, and in fragments.
+func TestFenceIPv6(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	peer := kerneltest.PeerNamespace(t)
+	const local, other, remote = "2001:db8::1", "2001:db8::7", "2001:db8::2"
+	kerneltest.IP(t, "addr add "+other+"/64 dev under0 nodad")
+	for key, a := range map[string]string{"1": local, "7": other} {
+		for _, line := range []string{
+			"link add six%s type ip6gre local " + a + " remote " + remote + " key %s",
+			"addr add 10.6.%s.1/24 dev six%[1]s",
+			"link set six%s up",
+			"-n " + peer + " link add six%s type ip6gre local " + remote + " remote " + a + " key %s",
+			"-n " + peer + " addr add 10.6.%s.2/24 dev six%[1]s",
+			"-n " + peer + " link set six%s up",
+		} {
+			kerneltest.IP(t, strings.NewReplacer("%s", key, "%[1]s", key).Replace(line))
+		}
+	}
+	ping := func(to string) bool { return exec.Command("ping", "-c1", "-W1", to).Run() == nil }
+	kerneltest.Eventually(t, "GRE passes without a fence", func() bool {
+		return ping("10.6.1.2") && ping("10.6.7.2")
+	})
+	f := runFence(t, local)
+	kerneltest.Eventually(t, "the fence is on the device", func() bool {
+		return slices.Contains(f.Status().Devices, "under0")
+	})
+	if ping("10.6.1.2") { // the kernel puts a destination option before the GRE header
+		t.Error("clear GRE passes the fence")
+	}
+	if c := droppedOf(t, f, local, remote); c.Out == 0 || c.OutDevice != "under0" {
+		t.Errorf("counted %+v", c)
+	}
+	before := droppedOf(t, f, local, "").In
+	_ = exec.Command("ip", "netns", "exec", peer, "ping", "-c1", "-W1", "10.6.1.1").Run()
+	if c := droppedOf(t, f, local, ""); c.In == before || c.InDevice != "under0" {
+		t.Errorf("what came in is not counted: %+v", c)
+	}
+	if !ping("10.6.7.2") || !ping(remote) {
+		t.Error("the fence stops GRE of another address, or what is no GRE")
+	}
+
+	gre, pptp := []byte{0, 0, 0x08, 0, 0, 0, 0, 0}, []byte{0x30, 0x81, 0x88, 0x0b, 0, 0, 0, 0}
+	options := []byte{unix.IPPROTO_GRE, 0, 1, 4, 0, 0, 0, 0}
+	hops := []byte{unix.IPPROTO_DSTOPTS, 0, 1, 4, 0, 0, 0, 0}
+	first := []byte{unix.IPPROTO_GRE, 0, 0, 1, 0, 0, 0, 1}
+	later := []byte{unix.IPPROTO_GRE, 0, 0, 64, 0, 0, 0, 1}
+	for _, test := range []struct {
+		what string
+		next byte
+		rest []byte
+		stop bool
+	}{
+		{"GRE", unix.IPPROTO_GRE, gre, true},
+		{"GRE behind options", unix.IPPROTO_DSTOPTS, append(slices.Clone(options), gre...), true},
+		{"GRE behind two headers", unix.IPPROTO_HOPOPTS,
+			append(append(slices.Clone(hops), options...), gre...), true},
+		{"a first fragment", unix.IPPROTO_FRAGMENT, append(slices.Clone(first), gre...), true},
+		{"a later fragment", unix.IPPROTO_FRAGMENT, append(slices.Clone(later), pptp...), true},
+		{"GRE without a whole header", unix.IPPROTO_GRE, gre[:1], true},
+		{"PPTP", unix.IPPROTO_GRE, pptp, false},
+		{"PPTP behind options", unix.IPPROTO_DSTOPTS,
+			append(slices.Clone(options), pptp...), false},
+		{"UDP", unix.IPPROTO_UDP, gre, false},
+		{"options that do not end", unix.IPPROTO_DSTOPTS, []byte{unix.IPPROTO_GRE, 200}, false},
+	} {
+		before := droppedOf(t, f, local, "").Out
+		sendIPv6(t, local, remote, test.next, test.rest...)
+		if stopped := droppedOf(t, f, local, "").Out > before; stopped != test.stop {
+			t.Errorf("%s: stopped %v, want %v", test.what, stopped, test.stop)
+		}
+	}
+}
+
 // The filters of an earlier run stop GRE until those of the next run replace them. The next run
 // removes them from devices where it does not want them.
 func TestFenceOfAnEarlierRun(t *testing.T) {

@@ -117,9 +117,18 @@ func Datagram(from, to string, length int) []byte {
 	return b
 }
 
-// EtherType returns the EtherType of an IP packet.
+// Labelled puts an MPLS label before a packet (RFC 3032).
+func Labelled(label uint32, packet []byte) []byte {
+	const bottom, ttl = 1 << 8, 64
+	return append(binary.BigEndian.AppendUint32(nil, label<<12|bottom|ttl), packet...)
+}
+
+// EtherType returns the EtherType of an IP packet, or of one that has a label below 2^16.
 func EtherType(packet []byte) uint16 {
-	if packet[0]>>4 == 6 {
+	switch packet[0] >> 4 {
+	case 0:
+		return unix.ETH_P_MPLS_UC
+	case 6:
 		return unix.ETH_P_IPV6
 	}
 	return unix.ETH_P_IP

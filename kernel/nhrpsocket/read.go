@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"cygnet/kernel/xfrm"
 )
 
 // ReadBatch waits until at least one packet is there, and moves the waiting packets into ms, from
@@ -83,6 +85,12 @@ func (s *Socket) collect(ms []Message) int {
 			continue
 		}
 		nbma, _ := netip.AddrFromSlice(link.addr[:s.length])
+		mark := mark(s.rx.control[i].bytes[:h.Hdr.Controllen])
+		// The packet of a linked peer has no outer header any more. The program at the tunnel's
+		// ingress lets nobody else's packet have such a mark.
+		if linked, is := xfrm.LinkedBy(mark); is {
+			nbma = linked
+		}
 		if nbma.IsUnspecified() || nbma.IsMulticast() {
 			s.badAddress.Add(1)
 			continue
@@ -90,7 +98,7 @@ func (s *Socket) collect(ms []Message) int {
 		ms[i].Data = s.packet(ms[i].Data, i)
 		ms[n].Data, ms[i].Data = ms[i].Data, ms[n].Data
 		ms[n].NBMA = nbma
-		ms[n].Mark = mark(s.rx.control[i].bytes[:h.Hdr.Controllen])
+		ms[n].Mark = mark
 		n++
 	}
 	return n

@@ -42,6 +42,30 @@ func (r *Conn) AllAddresses() ([]Address, error) {
 	return all, nil
 }
 
+// Has reports whether an address is this host's: a link has it, or a local route leads to it.
+func (r *Conn) Has(ip netip.Addr) (bool, error) {
+	all, err := r.AllAddresses()
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(all, func(a Address) bool { return a.Prefix.Addr() == ip }) {
+		return true, nil
+	}
+	head := make([]byte, RouteHeaderLen)
+	head[0], head[1] = Family(ip), byte(ip.BitLen())
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Bytes(unix.RTA_DST, ip.AsSlice())
+	answer, err := r.Ask(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETROUTE},
+		Data:   append(head, Encode(attributes)...),
+	})
+	if err != nil || len(answer) == 0 {
+		return false, nil // the kernel has several errors for an address that no route leads to
+	}
+	route, ok := ParseRoute(answer[0])
+	return ok && route.Kind == unix.RTN_LOCAL, nil
+}
+
 // ParseAddress reads an RTM_NEWADDR or RTM_DELADDR message. It returns false if the message is too
 // short or has no address.
 func ParseAddress(m netlink.Message) (a Address, ok bool) {
@@ -114,53 +138,105 @@ func broadcast(prefix netip.Prefix) []byte {
 	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a[:])|host)
 }
 
-// UnderlayAddress returns the first global IPv4 address of a device; tunnels run over IPv4 only. It
-// returns ErrNoAddress if the device has none.
-func UnderlayAddress(device string) (netip.Addr, error) {
-	r, err := Open()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer r.Close()
-	return r.UnderlayAddress(device, netip.Addr{})
+// Underlay holds the addresses that a tunnel sends from, one of each IP version. The zero address
+// means none.
+type Underlay struct {
+	V4, V6 netip.Addr
 }
 
-// UnderlayAddress returns the address preferred if the device has it, and otherwise the device's
-// first global IPv4 address. It returns ErrNoAddress if the device has none.
-func (r *Conn) UnderlayAddress(device string, preferred netip.Addr) (netip.Addr, error) {
+// CarriedAddresses returns the addresses of a device that a tunnel sends from (UnderlayAddresses).
+// It returns ErrNoAddress also for a device that is down or has no carrier.
+func CarriedAddresses(device string) (Underlay, error) {
+	r, err := Open()
+	if err != nil {
+		return Underlay{}, err
+	}
+	defer r.Close()
 	l, err := r.LinkByName(device)
 	if err != nil {
-		return netip.Addr{}, err
+		return Underlay{}, err
+	}
+	if l != nil && (!l.Up || !l.Carrier) {
+		return Underlay{}, fmt.Errorf("the device %s has no carrier: %w", device, ErrNoAddress)
+	}
+	return r.UnderlayAddresses(device, Underlay{})
+}
+
+// UnderlayAddresses returns the addresses of a device that a tunnel sends from. It returns
+// ErrNoAddress if the device has none.
+//
+// The device's global IPv4 address is the first one, or preferred.V4 if the device has that. The
+// IPv6 address is a global one that is not temporary (RFC 8981) and not deprecated. A unique local
+// address (RFC 4193) counts only if the device has no other. Among several, preferred.V6 comes
+// first, then one that does not expire, then the first.
+func (r *Conn) UnderlayAddresses(device string, preferred Underlay) (Underlay, error) {
+	l, err := r.LinkByName(device)
+	if err != nil {
+		return Underlay{}, err
 	}
 	if l == nil {
-		return netip.Addr{}, fmt.Errorf("there is no device %s (correct underlay if that is not its name; else the tunnel waits for it): %w", device, ErrNoAddress)
+		return Underlay{}, fmt.Errorf("there is no device %s (correct underlay if that is not its name; else the tunnel waits for it): %w", device, ErrNoAddress)
 	}
 	all, err := r.Addresses(l.Index)
 	if err != nil {
-		return netip.Addr{}, err
+		return Underlay{}, err
 	}
-	var first netip.Addr
-	var six bool
+	found := Underlay{V4: choose(all, preferred.V4, rank4), V6: choose(all, preferred.V6, rank6)}
+	if found == (Underlay{}) {
+		return found, fmt.Errorf("the device %s has no global address (the tunnel waits for one): %w", device, ErrNoAddress)
+	}
+	return found, nil
+}
+
+// choose returns the address with the highest rank above 0, the first of several; the zero address
+// if there is none. preferred comes before others unless their rank is that of another kind.
+func choose(all []Address, preferred netip.Addr, rank func(Address) int) netip.Addr {
+	var best netip.Addr
+	most := 0
 	for _, a := range all {
 		const notYet = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED | unix.IFA_F_DEPRECATED
 		ip := a.Prefix.Addr()
 		if a.Scope != unix.RT_SCOPE_UNIVERSE || a.flags&notYet != 0 || !ip.IsGlobalUnicast() {
 			continue
 		}
-		switch {
-		case ip.Is6():
-			six = true
-		case ip == preferred:
-			return ip, nil
-		case !first.IsValid():
-			first = ip
+		n := rank(a)
+		if ip == preferred && n > 0 {
+			n |= rankPreferred
+		}
+		if n > most {
+			best, most = ip, n
 		}
 	}
-	switch {
-	case first.IsValid():
-		return first, nil
-	case six:
-		return first, fmt.Errorf("the underlay interface %s has IPv6 addresses only: %w (Linux does not tell the sender of what came through GRE over IPv6, so NHRP cannot work there)", device, ErrNoAddress)
+	return best
+}
+
+// The ranks of addresses to send from, from the least to the most.
+const (
+	rankUsable = 1 << iota
+	rankPermanent
+	rankPreferred
+	rankGlobal // not a unique local address
+)
+
+// rank4 ranks an IPv4 address.
+func rank4(a Address) int {
+	if !a.Prefix.Addr().Is4() {
+		return 0
 	}
-	return first, fmt.Errorf("the device %s has no global IPv4 address (the tunnel waits for one): %w", device, ErrNoAddress)
+	return rankUsable
+}
+
+// rank6 ranks an IPv6 address.
+func rank6(a Address) int {
+	if !a.Prefix.Addr().Is6() || a.flags&unix.IFA_F_TEMPORARY != 0 {
+		return 0
+	}
+	n := rankUsable
+	if a.flags&unix.IFA_F_PERMANENT != 0 {
+		n |= rankPermanent
+	}
+	if !a.Prefix.Addr().IsPrivate() {
+		n |= rankGlobal
+	}
+	return n
 }

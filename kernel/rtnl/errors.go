@@ -15,14 +15,15 @@ var (
 	ErrNoPermission = errors.New("no permission: CAP_NET_ADMIN is needed; run as root or with the systemd unit of the package")
 	ErrNoGRE        = errors.New("the kernel has no GRE tunnels: load the module (modprobe ip_gre), or boot a kernel that has it")
 	ErrNoXFRM       = errors.New("the kernel has no IPsec policies: load the module (modprobe xfrm_user), or boot a kernel that has it")
-	ErrIPv6Underlay = errors.New("no NHRP through GRE over IPv6, since Linux does not tell the sender of such packets: give an IPv4 address")
+	ErrNoIPv6       = errors.New("this kernel has IPv6 switched off: boot it without ipv6.disable=1, or take the IPv6 address out of address")
+	ErrIPv6Disabled = errors.New("IPv6 is switched off on the tunnel: set the sysctl disable_ipv6 of the tunnel (below net.ipv6.conf) to 0, or take the IPv6 address out of address")
 	ErrNoAddress    = errors.New("no NBMA address to send from")
 )
 
 // Permanent reports whether trying again is useless until the user has changed something.
 func Permanent(err error) bool {
 	for _, sentinel := range []error{
-		ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM, ErrIPv6Underlay,
+		ErrNameTaken, ErrTunnelTaken, ErrNoPermission, ErrNoGRE, ErrNoXFRM,
 	} {
 		if errors.Is(err, sentinel) {
 			return true

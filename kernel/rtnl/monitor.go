@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cygnet/kernel/schedule"
+	"cygnet/retry"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
@@ -45,7 +46,7 @@ func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan N
 	}
 	notices := make(chan Notice, 64)
 	go func() {
-		wait := schedule.NewBackoff(100*time.Millisecond, 30*time.Second)
+		wait := retry.Backoff{First: 50 * time.Millisecond, Last: 15 * time.Second, Random: 1}
 		for ctx.Err() == nil {
 			if conn != nil {
 				readMonitor(ctx, conn, notices)
@@ -69,14 +70,14 @@ func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan N
 // made after that misses no change. It tries again until it can listen. It returns an error only if
 // trying again is useless (Permanent). It returns a nil channel and no error if ctx ends first.
 func Listen(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan Notice, error) {
-	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	backoff := schedule.Backoff()
 	for {
 		notices, err := monitor(ctx, log, cfg)
 		if err == nil || Permanent(err) {
 			return notices, err
 		}
 		log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
-		if !retry.Sleep(ctx) {
+		if !backoff.Sleep(ctx) {
 			return nil, nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -21,10 +22,12 @@ func TestMessagesRoundTrip(t *testing.T) {
 			NextHop: netip.MustParseAddr("fd00::2"),
 			Table:   4000000000,
 			Metric:  9,
+			MTU:     1300,
 		},
 	} {
 		read, ok := ParseRoute(AddRoute(r, 7))
-		got := Route{Device: r.Device, Prefix: read.Prefix, Table: read.Table, Metric: read.Metric}
+		got := Route{Device: r.Device, Prefix: read.Prefix, Table: read.Table, Metric: read.Metric,
+			MTU: read.MTU}
 		if ok && len(read.Hops) == 1 && read.Hops[0].Index == 7 {
 			got.NextHop = read.Hops[0].Gateway
 		}
@@ -40,6 +43,43 @@ func TestMessagesRoundTrip(t *testing.T) {
 		e.Device = n.Device
 		if !ok || index != 7 || e != (NeighborEntry{n, true, true}) {
 			t.Errorf("%v came back as %+v", n, e)
+		}
+	}
+}
+
+// ParseRule reads back the messages that AddRule makes. It tells the rules of others from them, and
+// leaves out those that hold for some packets only, and messages that are cut short.
+func TestRulesRoundTrip(t *testing.T) {
+	for _, r := range []Rule{
+		{Family: unix.AF_INET, Table: 84, Priority: 32084},
+		{Family: unix.AF_INET6, Table: 4000000000, Priority: 1},
+		{Family: unix.AF_INET, Table: 100, Priority: 100, From: netip.MustParseAddr("192.0.2.1")},
+	} {
+		m := AddRule(r)
+		if got, ours, ok := ParseRule(m); !ok || !ours || got != r {
+			t.Errorf("%v came back as %v (%v, %v)", r, got, ours, ok)
+		}
+		if _, _, ok := ParseRule(netlink.Message{Data: m.Data[:ruleHeaderLen-1]}); ok {
+			t.Errorf("%v: half a header counts as a rule", r)
+		}
+		if _, ours, _ := ParseRule(netlink.Message{Data: m.Data[:ruleHeaderLen]}); ours {
+			t.Errorf("%v: without the daemon's protocol number it counts as the daemon's", r)
+		}
+		for place, why := range map[int]string{
+			1: "for one destination", 2: "for a source prefix", 3: "for one TOS",
+			7: "with another action", 8: "inverted",
+		} {
+			other := netlink.Message{Data: slices.Clone(m.Data)}
+			other.Data[place] ^= 2
+			if _, _, ok := ParseRule(other); ok {
+				t.Errorf("%v: a rule %s counts as one of the same kind", r, why)
+			}
+		}
+		marked := netlink.NewAttributeEncoder()
+		marked.Uint32(unix.FRA_FWMARK, 7)
+		m.Data = append(m.Data, Encode(marked)...)
+		if _, _, ok := ParseRule(m); ok {
+			t.Errorf("%v: a rule for one mark counts as one of the same kind", r)
 		}
 	}
 }

@@ -20,7 +20,20 @@ type Route struct {
 	// Metric orders the routes of one prefix. A route with metric 0 comes before every other route
 	// of the prefix, even before one with metric 0 that was there earlier.
 	Metric uint32
+
+	// MTU is the longest packet that the route takes, in bytes; 0: that of the device.
+	MTU uint32
 }
+
+// Way is where a route leads, and what fits through: the part of a route that may change while it
+// stays the same route.
+type Way struct {
+	NextHop netip.Addr
+	MTU     uint32
+}
+
+// Way returns where the route leads.
+func (r Route) Way() Way { return Way{r.NextHop, r.MTU} }
 
 // String returns the route in words, for messages.
 func (r Route) String() string {
@@ -32,8 +45,8 @@ func (r Route) String() string {
 		r.Prefix, via, r.Device, r.Table, r.Metric)
 }
 
-// RouteKey identifies a wanted route. If the route is wanted with another next hop, the new next
-// hop replaces the old one.
+// RouteKey identifies a wanted route. If the route is wanted another way, the new way replaces the
+// old one.
 type RouteKey struct {
 	Device string
 	Prefix netip.Prefix
@@ -41,15 +54,16 @@ type RouteKey struct {
 	Metric uint32
 }
 
-// Key returns the key that identifies the wanted route: all of it but the next hop.
+// Key returns the key that identifies the wanted route: all of it but its way.
 func (r Route) Key() RouteKey { return RouteKey{r.Device, r.Prefix, r.Table, r.Metric} }
 
-// Via returns the route with this key and next hop.
-func (k RouteKey) Via(nextHop netip.Addr) Route {
+// By returns the route with this key and way.
+func (k RouteKey) By(w Way) Route {
 	return Route{
 		Device:  k.Device,
 		Prefix:  k.Prefix,
-		NextHop: nextHop,
+		NextHop: w.NextHop,
+		MTU:     w.MTU,
 		Table:   k.Table,
 		Metric:  k.Metric,
 	}
@@ -106,6 +120,12 @@ func routeMessage(kind netlink.HeaderType, r Route, index int) netlink.Message {
 	if r.Metric != 0 {
 		attributes.Uint32(unix.RTA_PRIORITY, r.Metric)
 	}
+	if r.MTU != 0 && kind == unix.RTM_NEWROUTE {
+		attributes.Nested(unix.RTA_METRICS, func(metrics *netlink.AttributeEncoder) error {
+			metrics.Uint32(unix.RTAX_MTU, r.MTU)
+			return nil
+		})
+	}
 	switch {
 	case r.NextHop.IsValid():
 		attributes.Bytes(unix.RTA_GATEWAY, r.NextHop.AsSlice())
@@ -142,6 +162,7 @@ func (r *Conn) OwnRoutes(links Links) ([]Route, error) {
 					NextHop: hop.Gateway,
 					Table:   read.Table,
 					Metric:  read.Metric,
+					MTU:     read.MTU,
 				})
 			}
 		}
@@ -173,6 +194,7 @@ type KernelRoute struct {
 	Prefix   netip.Prefix
 	Table    uint32
 	Metric   uint32
+	MTU      uint32 // 0: none of its own
 	Protocol byte
 	Kind     byte // RTN_UNICAST, RTN_LOCAL and so on
 	TOS      byte
@@ -223,6 +245,15 @@ func ParseRoute(m netlink.Message) (r KernelRoute, ok bool) {
 			r.Table = attributes.Uint32()
 		case unix.RTA_PRIORITY:
 			r.Metric = attributes.Uint32()
+		case unix.RTA_METRICS:
+			attributes.Nested(func(metrics *netlink.AttributeDecoder) error {
+				for metrics.Next() {
+					if metrics.Type() == unix.RTAX_MTU {
+						r.MTU = metrics.Uint32()
+					}
+				}
+				return metrics.Err()
+			})
 		case unix.RTA_OIF:
 			only.Index = int(attributes.Uint32())
 		case unix.RTA_GATEWAY, unix.RTA_VIA:

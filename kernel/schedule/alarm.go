@@ -3,7 +3,11 @@
 // intervals even without a notification.
 package schedule
 
-import "time"
+import (
+	"time"
+
+	"cygnet/retry"
+)
 
 // When a reconciler compares again.
 const (
@@ -12,11 +16,13 @@ const (
 	// SettlingDelay is how long a reconciler waits after a notification, so that one comparison
 	// serves all changes that come together.
 	SettlingDelay = 20 * time.Millisecond
-	// RetryFirst and RetryLimit are the first and the longest delay of the back-off after a
-	// failure.
-	RetryFirst = 200 * time.Millisecond
-	RetryLimit = 30 * time.Second
 )
+
+// Backoff returns the waits of a reconciler after a failure: 0.1 s to 0.2 s at first, 15 s to 30 s
+// at last.
+func Backoff() *retry.Backoff {
+	return &retry.Backoff{First: 100 * time.Millisecond, Last: 15 * time.Second, Random: 1}
+}
 
 // The causes of a comparison. The statistics and the log show them.
 const (

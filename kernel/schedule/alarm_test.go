@@ -28,17 +28,16 @@ func TestAlarm(t *testing.T) {
 	})
 }
 
-// Each step is twice the one before, up to the limit. A delay is between half and all of its step.
+// After a failure a reconciler waits between 0.1 s and 0.2 s, then twice as long each time, between
+// 15 s and 30 s at most.
 func TestBackoff(t *testing.T) {
-	b := NewBackoff(100*time.Millisecond, time.Second)
-	for _, step := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-		step *= time.Millisecond
-		if d := b.Delay(); d < step/2 || d > step {
-			t.Errorf("%v, want between %v and %v", d, step/2, step)
+	b := Backoff()
+	for _, most := range []time.Duration{
+		200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000,
+	} {
+		most *= time.Millisecond
+		if d := b.Next(); d < most/2 || d > most {
+			t.Errorf("want between %v and %v, have %v", most/2, most, d)
 		}
-	}
-	b.Reset()
-	if d := b.Delay(); d > 100*time.Millisecond {
-		t.Errorf("%v after a reset", d)
 	}
 }

@@ -64,12 +64,14 @@ func TestDiffNeighbors(t *testing.T) {
 	}
 }
 
-// A wanted route replaces every route that has its key and another next hop. A route whose key
+// A wanted route replaces every route that has its key and another way. A route whose key
 // nobody wants is returned as unwanted.
 func TestDiffRoutes(t *testing.T) {
 	a, b := route("172.16.2.0/24", "10.0.0.2"), route("172.16.2.0/24", "10.0.0.3")
 	other := a
 	other.Metric = 7
+	smaller := a
+	smaller.MTU = 1300
 	for _, c := range []struct {
 		name                    string
 		wanted, actual          []rtnl.Route
@@ -98,11 +100,18 @@ func TestDiffRoutes(t *testing.T) {
 			unwanted: []rtnl.Route{other},
 		},
 		{name: "nobody wants it", actual: []rtnl.Route{a}, unwanted: []rtnl.Route{a}},
+		{
+			name:     "another MTU",
+			wanted:   []rtnl.Route{smaller},
+			actual:   []rtnl.Route{a},
+			add:      []rtnl.Route{smaller},
+			replaced: []rtnl.Route{a},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			wanted := make(map[rtnl.RouteKey]netip.Addr)
+			wanted := make(map[rtnl.RouteKey]rtnl.Way)
 			for _, r := range c.wanted {
-				wanted[r.Key()] = r.NextHop
+				wanted[r.Key()] = r.Way()
 			}
 			add, replaced, unwanted := diffRoutes(wanted, c.actual)
 			for _, part := range []struct {
@@ -117,6 +126,34 @@ func TestDiffRoutes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A wanted rule that the kernel lacks is added. A rule of the daemon's that no route needs is
+// returned as unwanted.
+func TestDiffRules(t *testing.T) {
+	four := rtnl.Rule{Family: 2, Table: 84, Priority: 9}
+	six := rtnl.Rule{Family: 10, Table: 84, Priority: 9}
+	for _, c := range []struct {
+		name                       string
+		wanted                     map[rtnl.Rule]int
+		own, others, add, unwanted []rtnl.Rule
+	}{
+		{name: "there", wanted: map[rtnl.Rule]int{four: 2}, own: []rtnl.Rule{four}},
+		{name: "missing", wanted: map[rtnl.Rule]int{six: 1, four: 1}, add: []rtnl.Rule{four, six}},
+		{name: "nobody wants it", own: []rtnl.Rule{six}, unwanted: []rtnl.Rule{six}},
+		{
+			name: "somebody else made it", wanted: map[rtnl.Rule]int{four: 1},
+			others: []rtnl.Rule{four, six},
+		},
+	} {
+		add, unwanted := diffRules(c.wanted, c.own, c.others)
+		if diff := cmp.Diff(c.add, add, addresses); diff != "" {
+			t.Errorf("%s: add: %s", c.name, diff)
+		}
+		if diff := cmp.Diff(c.unwanted, unwanted, addresses); diff != "" {
+			t.Errorf("%s: unwanted: %s", c.name, diff)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,15 +23,18 @@ type reconciler struct {
 	requests  *rtnl.Conn // nil: not open
 	links     rtnl.Links
 	neighbors map[rtnl.NeighborKey]netip.Addr // the wanted neighbours, with their NBMA addresses
-	routes    map[rtnl.RouteKey]netip.Addr    // the wanted routes, with their next hops
+	routes    map[rtnl.RouteKey]rtnl.Way      // the wanted routes, with their ways
 	devices   map[string]int                  // how many wanted entries each device has
+	rules     map[rtnl.Rule]int               // how many wanted routes and owners need each rule
+	pinned    map[string]rtnl.Rule            // the rule of each owner; see Tables.Pin
+	rule      map[rtnl.RouteKey]rtnl.Rule     // the rule of each wanted route that needs one
 
 	// leftover holds, until settled, the routes of an earlier run that nobody has wanted yet. A
 	// wanted route of the same key replaces them at once.
 	leftover map[rtnl.RouteKey][]rtnl.Route
 
 	// absent holds the wanted entries that are not in the kernel, with the reason. Its keys are
-	// rtnl.NeighborKey and rtnl.RouteKey.
+	// rtnl.NeighborKey, rtnl.RouteKey and rtnl.Rule.
 	absent map[any]string
 
 	settled bool // Tables.Settle was called
@@ -52,8 +56,11 @@ func newReconciler(log *slog.Logger, room int) *reconciler {
 		log:       log,
 		links:     make(rtnl.Links),
 		neighbors: make(map[rtnl.NeighborKey]netip.Addr, room),
-		routes:    make(map[rtnl.RouteKey]netip.Addr),
+		routes:    make(map[rtnl.RouteKey]rtnl.Way),
 		devices:   make(map[string]int),
+		rules:     make(map[rtnl.Rule]int),
+		pinned:    make(map[string]rtnl.Rule),
+		rule:      make(map[rtnl.RouteKey]rtnl.Rule),
 		absent:    make(map[any]string),
 		withdrawn: make(map[any]struct{}),
 		stats:     Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
@@ -135,6 +142,7 @@ func (r *reconciler) record(key any, gone bool) {
 // want takes over the wishes of an inbox, and returns the changes that they need in the kernel.
 func (r *reconciler) want(in inbox) plan {
 	p := plan{addNeighbors: make([]rtnl.Neighbor, 0, len(in.neighbors))}
+	rules := maps.Clone(r.rules)
 	for k, w := range in.neighbors {
 		before, had := r.neighbors[k]
 		if w.gone {
@@ -154,23 +162,64 @@ func (r *reconciler) want(in inbox) plan {
 		leftover := r.leftover[k]
 		delete(r.leftover, k)
 		if had {
-			leftover = append(leftover, k.Via(before))
+			leftover = append(leftover, k.By(before))
 		}
 		for _, old := range leftover {
-			if w.gone || old.NextHop != w.address {
+			if w.gone {
 				p.deleteRoutes = append(p.deleteRoutes, old)
+			} else {
+				p.replace(old, w.way())
 			}
 		}
+		r.needRule(k, w)
 		if w.gone {
 			r.forget(k.Device, k, had)
 			delete(r.routes, k)
 			continue
 		}
 		r.remember(k.Device, had)
-		r.routes[k] = w.address
-		p.addRoutes = append(p.addRoutes, k.Via(w.address))
+		r.routes[k] = w.way()
+		p.addRoutes = append(p.addRoutes, k.By(w.way()))
+	}
+	for owner, rule := range in.pinned {
+		r.pin(owner, rule)
+	}
+	p.addRules, p.deleteRules = diffRules(r.rules, slices.Collect(maps.Keys(rules)), nil)
+	for _, rule := range p.deleteRules {
+		delete(r.absent, rule)
 	}
 	return p
+}
+
+// needRule counts the rule that a route needs from now on.
+func (r *reconciler) needRule(k rtnl.RouteKey, w wish) {
+	if before, had := r.rule[k]; had {
+		delete(r.rule, k)
+		r.releaseRule(before)
+	}
+	if w.rule != (rtnl.Rule{}) && !w.gone {
+		r.rule[k] = w.rule
+		r.rules[w.rule]++
+	}
+}
+
+// pin counts the rule that an owner needs from now on.
+func (r *reconciler) pin(owner string, rule rtnl.Rule) {
+	if before, had := r.pinned[owner]; had {
+		delete(r.pinned, owner)
+		r.releaseRule(before)
+	}
+	if rule != (rtnl.Rule{}) {
+		r.pinned[owner] = rule
+		r.rules[rule]++
+	}
+}
+
+// releaseRule stops counting a rule for one route or owner.
+func (r *reconciler) releaseRule(rule rtnl.Rule) {
+	if r.rules[rule]--; r.rules[rule] == 0 {
+		delete(r.rules, rule)
+	}
 }
 
 // remember counts a wanted entry of a device. had says that the entry was wanted before.
@@ -209,6 +258,10 @@ func (r *reconciler) resync(cause string) error {
 	if err != nil {
 		return err
 	}
+	own, others, err := r.requests.Rules()
+	if err != nil {
+		return err
+	}
 	// A device that went down a moment ago may have entries that were added while it went down.
 	// They wait for the device like all others.
 	up := links.Up()
@@ -217,11 +270,19 @@ func (r *reconciler) resync(cause string) error {
 	})
 	addNeighbors, strayNeighbors := diffNeighbors(r.neighbors, neighbors)
 	addRoutes, replaced, strayRoutes := diffRoutes(r.routes, routes)
-	p := plan{addNeighbors: addNeighbors, addRoutes: addRoutes, deleteRoutes: replaced}
+	addRules, strayRules := diffRules(r.rules, own, others)
+	p := plan{
+		addNeighbors: addNeighbors,
+		addRules:     addRules,
+		addRoutes:    addRoutes,
+	}
+	for _, old := range replaced {
+		p.replace(old, r.routes[old.Key()])
+	}
 	r.leftover = nil
 	if r.settled {
 		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
-		p.deleteNeighbors = strayNeighbors
+		p.deleteRules, p.deleteNeighbors = strayRules, strayNeighbors
 	} else {
 		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool {
 			return r.isWithdrawn(n.Key())
@@ -270,7 +331,10 @@ func (r *reconciler) keep(routes []rtnl.Route) {
 // present removes from absent the entries that the comparison found in the kernel. It keeps the
 // entries that are about to be added.
 func (r *reconciler) present(p plan) {
-	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRoutes))
+	missing := make(map[any]string, len(p.addNeighbors)+len(p.addRules)+len(p.addRoutes))
+	for _, rule := range p.addRules {
+		missing[rule] = r.absent[rule]
+	}
 	for _, n := range p.addNeighbors {
 		missing[n.Key()] = r.absent[n.Key()]
 	}
@@ -289,12 +353,17 @@ func (r *reconciler) report(cause string, p plan) {
 			restored++
 		}
 	}
+	for _, rule := range p.addRules {
+		if _, absent := r.absent[rule]; !absent {
+			restored++
+		}
+	}
 	for _, route := range p.addRoutes {
 		if _, absent := r.absent[route.Key()]; !absent {
 			restored++
 		}
 	}
-	removed := len(p.deleteRoutes) + len(p.deleteNeighbors)
+	removed := len(p.resized) + len(p.deleteRoutes) + len(p.deleteRules) + len(p.deleteNeighbors)
 	r.stats.Restored += uint64(restored)
 	r.stats.Removed += uint64(removed)
 	if restored+removed > 0 {
@@ -306,22 +375,29 @@ func (r *reconciler) report(cause string, p plan) {
 // step is one message of a plan and the entry that it is about.
 type step struct {
 	operation string         // "add" or "delete"
-	neighbor  *rtnl.Neighbor // nil: the step is about a route
-	route     *rtnl.Route    // nil: the step is about a neighbour
+	neighbor  *rtnl.Neighbor // nil: the step is about something else, as with the others
+	rule      *rtnl.Rule
+	route     *rtnl.Route
 }
 
 // what returns the entry.
 func (s *step) what() fmt.Stringer {
-	if s.neighbor != nil {
+	switch {
+	case s.neighbor != nil:
 		return s.neighbor
+	case s.rule != nil:
+		return s.rule
 	}
 	return s.route
 }
 
 // key returns the entry's key in absent.
 func (s *step) key() any {
-	if s.neighbor != nil {
+	switch {
+	case s.neighbor != nil:
 		return s.neighbor.Key()
+	case s.rule != nil:
+		return *s.rule
 	}
 	return s.route.Key()
 }
@@ -344,6 +420,18 @@ func (r *reconciler) execute(p plan) error {
 			r.absent[n.Key()] = waitsForDevice
 		}
 	}
+	for i := range p.addRules {
+		take(step{operation: "add", rule: &p.addRules[i]}, rtnl.AddRule(p.addRules[i]))
+	}
+	remove := func(routes []rtnl.Route) {
+		for i := range routes {
+			if route := &routes[i]; up[route.Device] != 0 {
+				take(step{operation: "delete", route: route},
+					rtnl.DeleteRoute(*route, up[route.Device]))
+			}
+		}
+	}
+	remove(p.resized)
 	for i := range p.addRoutes {
 		if route := &p.addRoutes[i]; up[route.Device] != 0 {
 			take(step{operation: "add", route: route}, rtnl.AddRoute(*route, up[route.Device]))
@@ -351,11 +439,9 @@ func (r *reconciler) execute(p plan) error {
 			r.absent[route.Key()] = waitsForDevice
 		}
 	}
-	for i := range p.deleteRoutes {
-		if route := &p.deleteRoutes[i]; up[route.Device] != 0 {
-			take(step{operation: "delete", route: route},
-				rtnl.DeleteRoute(*route, up[route.Device]))
-		}
+	remove(p.deleteRoutes)
+	for i := range p.deleteRules {
+		take(step{operation: "delete", rule: &p.deleteRules[i]}, rtnl.DeleteRule(p.deleteRules[i]))
 	}
 	for i := range p.deleteNeighbors {
 		if n := &p.deleteNeighbors[i]; up[n.Device] != 0 {
@@ -400,7 +486,7 @@ func (r *reconciler) deleted(s *step, err error) {
 		return
 	}
 	r.stats.Failures[failure(s, err)]++
-	r.log.Warn("the kernel refused a change",
+	r.log.Warn("the kernel refused a change", "event", "kernel-refused",
 		"error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 }
 
@@ -410,7 +496,7 @@ func (r *reconciler) refused(s *step, err error) {
 	key, reason := s.key(), failure(s, err)
 	r.stats.Failures[reason]++
 	if r.absent[key] != reason {
-		r.log.Warn("the kernel refused a change, trying again later",
+		r.log.Warn("the kernel refused a change, trying again later", "event", "kernel-refused",
 			"error", fmt.Errorf("%s %s: %w", s.operation, s.what(), err))
 	}
 	r.absent[key] = reason
@@ -420,7 +506,10 @@ func (r *reconciler) refused(s *step, err error) {
 // few different failures to count.
 func failure(s *step, err error) string {
 	kind := "neighbour"
-	if s.route != nil {
+	switch {
+	case s.rule != nil:
+		kind = "rule"
+	case s.route != nil:
 		kind = "route"
 	}
 	var errno unix.Errno
@@ -439,7 +528,8 @@ func deviceGone(err error) bool {
 // count brings the numbers of entries in stats up to date.
 func (r *reconciler) count() {
 	s := &r.stats
-	s.WantedNeighbors, s.WantedRoutes, s.Waiting, s.Failing = len(r.neighbors), len(r.routes), 0, 0
+	s.WantedNeighbors, s.WantedRoutes, s.WantedRules = len(r.neighbors), len(r.routes), len(r.rules)
+	s.Waiting, s.Failing = 0, 0
 	for _, reason := range r.absent {
 		if reason == waitsForDevice {
 			s.Waiting++

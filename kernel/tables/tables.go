@@ -24,20 +24,30 @@ import (
 type Change struct {
 	Neighbor *rtnl.Neighbor // nil: the change is about a route
 	Route    *rtnl.Route    // nil: the change is about a neighbour
-	Delete   bool
+
+	// Rule is the priority of the rule that has the kernel look into the route's table. If it is 0,
+	// the route needs no rule. A rule is wanted as long as a wanted route needs it.
+	Rule uint32
+
+	Delete bool
 }
 
-// Tables keeps the wanted neighbours and routes in the kernel. It compares them with the kernel's
-// own tables at the start, when notifications were lost, when one of its entries vanished, when a
-// device comes back, and every minute, and corrects the differences. It adds entries before it
-// deletes others, and adds a route only after its neighbour. Entries whose device is missing or
-// down wait for the device.
+// Tables keeps the wanted neighbours and routes in the kernel, the rules that the routes need, and
+// those that tunnels need.
+// It compares them with the kernel's own tables at the start, when notifications were lost, when
+// one of its entries vanished, when a device comes back, and every minute, and corrects the
+// differences. It adds entries before it deletes others, and adds a route only after its neighbour.
+// Entries whose device is missing or down wait for the device.
 //
 // All methods may be called from any goroutine, before and while Run runs.
 type Tables struct {
 	log  *slog.Logger
 	room int           // for how many neighbours to allocate memory at the start
 	wake chan struct{} // receives a value when there is something in inbox
+
+	// Took is called, on Run's goroutine, with how long it took to bring the kernel's tables in
+	// step. It has to be set before Run. nil: nobody wants to know.
+	Took func(time.Duration)
 
 	mu    sync.Mutex
 	inbox inbox
@@ -49,21 +59,28 @@ type Tables struct {
 type inbox struct {
 	neighbors map[rtnl.NeighborKey]wish
 	routes    map[rtnl.RouteKey]wish
-	after     []func() // see Tables.After
-	resync    bool     // see Tables.Resync
-	settle    bool     // see Tables.Settle
+	pinned    map[string]rtnl.Rule // see Tables.Pin; the zero rule: none
+	after     []func()             // see Tables.After
+	resync    bool                 // see Tables.Resync
+	settle    bool                 // see Tables.Settle
 }
 
 // wish says what is wanted of a neighbour or a route.
 type wish struct {
 	address netip.Addr // NBMA address of the neighbour, or next hop of the route
+	mtu     uint32     // of the route; 0: that of the device
+	rule    rtnl.Rule  // that the route needs; zero: none
 	gone    bool       // the entry is no longer wanted
 }
+
+// way returns the way that is wanted of a route.
+func (w wish) way() rtnl.Way { return rtnl.Way{NextHop: w.address, MTU: w.mtu} }
 
 // Stats shows how the kernel's tables compare with what is wanted.
 type Stats struct {
 	WantedNeighbors int
 	WantedRoutes    int
+	WantedRules     int
 	Waiting         int               // wanted entries whose device is missing or down
 	Failing         int               // wanted entries that the kernel refused at the last try
 	Failures        map[string]uint64 // refusals since the start, by operation and reason
@@ -73,7 +90,9 @@ type Stats struct {
 }
 
 // Present returns how many wanted entries the kernel had at the last look.
-func (s Stats) Present() int { return s.WantedNeighbors + s.WantedRoutes - s.Waiting - s.Failing }
+func (s Stats) Present() int {
+	return s.WantedNeighbors + s.WantedRoutes + s.WantedRules - s.Waiting - s.Failing
+}
 
 // New returns Tables without wanted entries. room is the number of neighbours for which Run
 // allocates memory at the start.
@@ -89,7 +108,11 @@ func New(log *slog.Logger, room int) *Tables {
 
 // newInbox returns an empty inbox.
 func newInbox() inbox {
-	return inbox{neighbors: make(map[rtnl.NeighborKey]wish), routes: make(map[rtnl.RouteKey]wish)}
+	return inbox{
+		neighbors: make(map[rtnl.NeighborKey]wish),
+		routes:    make(map[rtnl.RouteKey]wish),
+		pinned:    make(map[string]rtnl.Rule),
+	}
 }
 
 // Want changes what is wanted. It copies the changes and never blocks. Among several changes of one
@@ -99,14 +122,29 @@ func (t *Tables) Want(changes []Change) {
 	t.ask(func(in *inbox) {
 		for _, c := range changes {
 			if n := c.Neighbor; n != nil {
-				in.neighbors[n.Key()] = wish{n.NBMA, c.Delete}
+				in.neighbors[n.Key()] = wish{address: n.NBMA, gone: c.Delete}
 			}
 			if c.Route != nil {
 				r := c.Route.Normal()
-				in.routes[r.Key()] = wish{r.NextHop, c.Delete}
+				w := wish{address: r.NextHop, mtu: r.MTU, gone: c.Delete}
+				if c.Rule != 0 {
+					w.rule = rtnl.Rule{
+						Family:   rtnl.Family(r.Prefix.Addr()),
+						Table:    r.Table,
+						Priority: c.Rule,
+					}
+				}
+				in.routes[r.Key()] = w
 			}
 		}
 	})
+}
+
+// Pin has Run keep a rule for an owner, such as the interface whose tunnel needs it, in the place
+// of the owner's rule before. The zero rule takes the owner's rule back. Two owners may want the
+// same rule, which goes when neither wants it any more.
+func (t *Tables) Pin(owner string, rule rtnl.Rule) {
+	t.ask(func(in *inbox) { in.pinned[owner] = rule })
 }
 
 // After has Run call f after all changes that were handed over before have been dealt with: each is
@@ -167,7 +205,8 @@ func (t *Tables) reuse(in inbox) {
 	if len(in.neighbors)+len(in.routes) <= largestSpare {
 		clear(in.neighbors)
 		clear(in.routes)
-		spare.neighbors, spare.routes = in.neighbors, in.routes
+		clear(in.pinned)
+		spare.neighbors, spare.routes, spare.pinned = in.neighbors, in.routes, in.pinned
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,6 +242,7 @@ func (t *Tables) Run(ctx context.Context) error {
 			unix.RTNLGRP_NEIGH,
 			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 			unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+			unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 		},
 		Filter: tablesFilter(),
 	})
@@ -211,10 +251,14 @@ func (t *Tables) Run(ctx context.Context) error {
 	}
 	r := newReconciler(t.log, t.room)
 	defer r.close()
-	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	backoff := schedule.Backoff()
 	next := schedule.NewAlarm()
 	work := func(in inbox, cause string) error {
+		began := time.Now()
 		err := r.work(in, cause)
+		if t.Took != nil {
+			t.Took(time.Since(began))
+		}
 		t.publish(r.stats)
 		for _, f := range in.after {
 			f()
@@ -227,10 +271,10 @@ func (t *Tables) Run(ctx context.Context) error {
 			t.log.Warn("cannot bring the kernel's tables in step, trying again", "error", err)
 		}
 		if err != nil || r.stats.Failing > 0 {
-			next.Set(retry.Delay(), schedule.CauseRetry)
+			next.Set(backoff.Next(), schedule.CauseRetry)
 			return nil
 		}
-		retry.Reset()
+		backoff.Reset()
 		next.Set(schedule.AuditInterval, schedule.CauseAudit)
 		return nil
 	}
@@ -257,8 +301,9 @@ func (t *Tables) Run(ctx context.Context) error {
 }
 
 // tablesFilter passes the notifications that may mean that an entry of the daemon's is gone:
-// changes of links and addresses, deleted neighbours, deleted routes of the daemon's, and routes
-// that replace another. It keeps all else in the kernel, such as the changes of a full BGP table.
+// changes of links and addresses, deleted neighbours and rules, deleted routes of the daemon's, and
+// routes that replace another. It keeps all else in the kernel, such as the changes of a full BGP
+// table.
 func tablesFilter() []bpf.Instruction {
 	const typeOffset, flagsOffset, protocolOffset = 4, 6, unix.SizeofNlMsghdr + 5
 	pass, drop := bpf.RetConstant{Val: 1 << 18}, bpf.RetConstant{Val: 0}
@@ -267,6 +312,7 @@ func tablesFilter() []bpf.Instruction {
 		unix.RTM_NEWLINK, unix.RTM_DELLINK,
 		unix.RTM_NEWADDR, unix.RTM_DELADDR,
 		unix.RTM_DELNEIGH,
+		unix.RTM_DELRULE,
 	} {
 		filter = append(filter,
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: rtnl.AsLoaded(kind), SkipTrue: 1},

@@ -12,6 +12,8 @@ import (
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
+
+	"golang.org/x/sys/unix"
 )
 
 // runTables returns Tables and runs them for the rest of the test.
@@ -63,12 +65,18 @@ func wantRoute(device, prefix, nextHop string) Change {
 	}
 }
 
+func withMTU(c Change, mtu uint32) Change {
+	c.Route.MTU = mtu
+	return c
+}
+
 func gone(c Change) Change {
 	c.Delete = true
 	return c
 }
 
-// Wanted neighbours and routes come into the kernel, change, and go, for IPv4 and IPv6.
+// Wanted neighbours and routes come into the kernel, change, their MTUs too, and go, for IPv4 and
+// IPv6.
 func TestTablesFollowWishes(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
@@ -94,6 +102,25 @@ func TestTablesFollowWishes(t *testing.T) {
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 lladdr 203.0.113.99 PERMANENT", "10.255.1.3 lladdr 203.0.113.3 PERMANENT")
 	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.3", "-via 10.255.1.2")
 	kerneltest.Shows(t, "-6 route", "fd16:2::/48 via fd00::3 dev gre1", "-via fd00::2")
+
+	before := tables.Stats()
+	for _, c := range []struct {
+		mtu   uint32
+		shown string
+	}{{1300, "mtu 1300"}, {1200, "mtu 1200"}, {0, "-mtu"}} {
+		tables.Want([]Change{
+			withMTU(wantRoute("gre1", "172.16.2.0/24", "10.255.1.3"), c.mtu),
+			withMTU(wantRoute("gre1", "fd16:2::/48", "fd00::3"), c.mtu),
+		})
+		settled(tables)
+		tables.Resync()
+		settled(tables)
+		kerneltest.Shows(t, "route show 172.16.2.0/24", "via 10.255.1.3 dev gre1", c.shown)
+		kerneltest.Shows(t, "-6 route show fd16:2::/48", "via fd00::3 dev gre1", c.shown)
+	}
+	if s := tables.Stats(); s.Restored != before.Restored || s.Removed != before.Removed {
+		t.Errorf("comparisons found differences: %+v, before %+v", s, before)
+	}
 
 	tables.Want([]Change{
 		gone(wantNeighbor("gre1", "10.255.1.2", "203.0.113.99")), gone(wantRoute("gre1", "172.16.2.0/24", "10.255.1.3")),
@@ -190,6 +217,101 @@ func TestTablesByNumber(t *testing.T) {
 	tables.Want([]Change{gone(c)})
 	settled(tables)
 	kerneltest.Shows(t, "route show table 1000", "-172.16.2.0/24")
+}
+
+// Routes in a table that others do not look into bring the rule that leads there. The rule comes
+// back when somebody removes it, and goes with the last of the routes. A rule that an earlier run
+// left goes when the time after the start is over.
+func TestTablesKeepRules(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.IP(t, "addr add fd00::1/64 dev gre1 nodad")
+	kerneltest.IP(t, "rule add priority 77 table 84 protocol 84")
+	kerneltest.IP(t, "rule add priority 78 table 84")
+	tables := runTables(t)
+	hosts := []Change{
+		wantRoute("gre1", "172.16.9.1/32", "10.255.1.2"),
+		wantRoute("gre1", "172.16.9.2/32", "10.255.1.2"),
+		wantRoute("gre1", "fd16:2::1/128", "fd00::2"),
+	}
+	for i := range hosts {
+		hosts[i].Route.Table, hosts[i].Rule = 84, 999
+	}
+	tables.Want(hosts)
+	settled(tables)
+	const there = "999:\tfrom all lookup 84 proto 84"
+	kerneltest.Shows(t, "route show table 84", "172.16.9.1 via 10.255.1.2", "172.16.9.2 via 10.255.1.2")
+	kerneltest.Shows(t, "-4 rule", there, "77:\tfrom all lookup 84 proto 84")
+	kerneltest.Shows(t, "-6 rule", there)
+	kerneltest.Shows(t, "route get 172.16.9.1", "via 10.255.1.2 dev gre1 table 84")
+	kerneltest.Shows(t, "route show table main", "-172.16.9.1")
+	if s := tables.Stats(); s.WantedRules != 2 || s.Present() != 5 {
+		t.Errorf("want 3 routes and 2 rules, have %+v", s)
+	}
+
+	kerneltest.IP(t, "rule del priority 999")
+	kerneltest.Shows(t, "-4 rule", there)
+	kerneltest.IP(t, "route flush table 84")
+	kerneltest.Shows(t, "route show table 84", "172.16.9.1 via 10.255.1.2", "172.16.9.2 via 10.255.1.2")
+
+	tables.Settle()
+	settled(tables)
+	kerneltest.Shows(t, "-4 rule", there, "-77:", "78:")
+
+	tables.Want([]Change{gone(hosts[0])})
+	settled(tables)
+	kerneltest.Shows(t, "-4 rule", there)
+	tables.Want([]Change{gone(hosts[1]), gone(hosts[2])})
+	settled(tables)
+	kerneltest.Shows(t, "-4 rule", "-999:", "78:")
+	kerneltest.Shows(t, "-6 rule", "-999:")
+}
+
+// A pinned rule comes into the kernel, comes back after somebody removed it, follows its owner's
+// wish, and goes when no owner wants it. A rule that somebody else made already stays that
+// program's.
+func TestPinnedRules(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	pin := func(from string) rtnl.Rule {
+		return rtnl.Rule{
+			Family: unix.AF_INET, Table: 100, Priority: 100, From: netip.MustParseAddr(from),
+		}
+	}
+	const first = "100:\tfrom 192.0.2.1 lookup 100 proto 84"
+	const second = "100:\tfrom 192.0.2.2 lookup 100 proto 84"
+	// One rule of an earlier run of the daemon's, and one of another program's:
+	kerneltest.IP(t, "rule add from 192.0.2.9 lookup 100 priority 100 protocol 84")
+	kerneltest.IP(t, "rule add from 192.0.2.3 lookup 100 priority 100")
+	tables := runTables(t)
+	tables.Pin("gre1", pin("192.0.2.1"))
+	tables.Pin("gre2", pin("192.0.2.1"))
+	tables.Pin("gre3", pin("192.0.2.3"))
+	settled(tables)
+	kerneltest.Shows(t, "rule", first, "from 192.0.2.9")
+	tables.Settle()
+	settled(tables)
+	kerneltest.Shows(t, "rule", first, "-from 192.0.2.9")
+	if s := tables.Stats(); s.WantedRules != 2 || s.Present() != 2 {
+		t.Errorf("want 2 rules, have %+v", s)
+	}
+	kerneltest.IP(t, "rule del priority 100 from 192.0.2.1")
+	kerneltest.Shows(t, "rule", first)
+
+	tables.Pin("gre1", pin("192.0.2.2"))
+	settled(tables)
+	kerneltest.Shows(t, "rule", first, second)
+	tables.Pin("gre2", rtnl.Rule{})
+	settled(tables)
+	kerneltest.Shows(t, "rule", "-"+first, second)
+	tables.Pin("gre1", rtnl.Rule{})
+	tables.Pin("gre3", rtnl.Rule{})
+	settled(tables)
+	kerneltest.Shows(t, "rule", "-"+second, "from 192.0.2.3")
+	kerneltest.IP(t, "rule del from 192.0.2.3 lookup 100 priority 100")
 }
 
 // Entries wait for a missing device, which is no failure. They come into the kernel once the device

@@ -33,6 +33,8 @@ func TestTablesFilter(t *testing.T) {
 		{"a new neighbour", unix.RTM_NEWNEIGH, 0, nil, false},
 		{"the kernel's question for a neighbour", unix.RTM_GETNEIGH, 0, nil, false},
 		{"a route of ours deleted", unix.RTM_DELROUTE, 0, route(rtnl.Protocol), true},
+		{"a rule deleted", unix.RTM_DELRULE, 0, nil, true},
+		{"a new rule", unix.RTM_NEWRULE, create, nil, false},
 		{"another's route deleted", unix.RTM_DELROUTE, 0, route(unix.RTPROT_STATIC), false},
 		{"another's new route", unix.RTM_NEWROUTE, create, route(unix.RTPROT_STATIC), false},
 		{"our new route", unix.RTM_NEWROUTE, create, route(rtnl.Protocol), false},
@@ -77,7 +79,7 @@ func TestWantLatestWins(t *testing.T) {
 	tables.Want([]Change{change("10.0.0.4", false)})
 	in := tables.take()
 	if len(in.routes) != 1 || in.routes[route("172.16.2.0/24", "10.0.0.4").Key()] != (wish{
-		netip.MustParseAddr("10.0.0.4"), false,
+		address: netip.MustParseAddr("10.0.0.4"),
 	}) {
 		t.Errorf("%+v", in.routes)
 	}

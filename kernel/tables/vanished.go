@@ -33,6 +33,10 @@ func (r *reconciler) notice(n rtnl.Notice) (cause string) {
 			if r.neighborVanished(m) && cause == "" {
 				cause = causeVanished
 			}
+		case unix.RTM_DELRULE:
+			if rule, _, ok := rtnl.ParseRule(m); ok && r.rules[rule] > 0 && cause == "" {
+				cause = causeVanished
+			}
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			if r.routeVanished(m) && cause == "" {
 				cause = causeVanished
@@ -68,13 +72,14 @@ func (r *reconciler) routeVanished(m netlink.Message) bool {
 		return false
 	}
 	for name := range r.devices {
-		nextHop, wanted := r.routes[rtnl.RouteKey{
+		way, wanted := r.routes[rtnl.RouteKey{
 			Device: name,
 			Prefix: read.Prefix,
 			Table:  read.Table,
 			Metric: read.Metric,
 		}]
-		if wanted && (m.Header.Type == unix.RTM_NEWROUTE || read.Hops[0].Gateway == nextHop) {
+		gone := rtnl.Way{NextHop: read.Hops[0].Gateway, MTU: read.MTU}
+		if wanted && (m.Header.Type == unix.RTM_NEWROUTE || gone == way) {
 			return true
 		}
 	}

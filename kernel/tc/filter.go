@@ -6,6 +6,7 @@ package tc
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"cygnet/kernel/rtnl"
 
@@ -77,6 +78,15 @@ var ErrPlaceTaken = errors.New("another program's filter is in the place of ours
 // will hardly choose. The daemon finds the filters of an earlier run by handle, priority and name.
 const Handle = 0x2001
 
+// namePrefix is how the names of all filters of the daemon's begin.
+const namePrefix = "cygnet_"
+
+// ours reports whether the filter is one of the daemon's. The fence may have its filter on the
+// tunnel of another interface, in front of that tunnel's own.
+func (k *kernelFilter) ours() bool {
+	return k.kind == kindBPF && k.handle == Handle && strings.HasPrefix(k.name, namePrefix)
+}
+
 // errDeviceReplaced means that another device has the name now. The daemon must not change that
 // device's filters.
 var errDeviceReplaced = errors.New("it was replaced in the meantime")
@@ -141,10 +151,23 @@ func ensure(r *rtnl.Conn, f *Filter, report *Report) error {
 	}
 	report.Held = append(report.Held, *f)
 	for _, other := range have {
-		if other.priority < f.Priority {
+		if other.priority < f.Priority && !other.ours() {
 			report.Ahead = append(report.Ahead, fmt.Sprintf("%s runs before ours at the %s of %s",
 				&other, f.At, f.Device))
 		}
+	}
+	return nil
+}
+
+// AttachNew attaches a filter to a device that was made just now and has neither a clsact qdisc nor
+// a filter. It asks the kernel for less than Ensure, which lists the qdiscs of all devices: with
+// thousands of devices that list is what takes the time.
+func AttachNew(r *rtnl.Conn, f Filter) error {
+	if err := addClsact(r, f.Index); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add the clsact qdisc to %s: %w", f.Device, err)
+	}
+	if err := setFilter(r, &f, f.Index, false); err != nil {
+		return fmt.Errorf("attach the program %s: %w", &f, err)
 	}
 	return nil
 }

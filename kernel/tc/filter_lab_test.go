@@ -114,6 +114,28 @@ func TestFiltersAreKept(t *testing.T) {
 	kerneltest.Eventually(t, "both are there", there("matchall"))
 }
 
+// A filter of the daemon's own that runs before another one of its own is not reported: none of
+// them has a final verdict on what it lets pass.
+func TestOwnFiltersAreNotAhead(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.RunWith(t, "link add d0 type dummy\nlink set d0 up", "ip -batch -")
+	program := kerneltest.Program(t, "cygnet_test")
+	fence := Filter{"d0", 0, Ingress, "cygnet_fence_in", Handle, 3, program, false}
+	own := Filter{"d0", 0, Ingress, "cygnet_ingress", Handle, 12, program, false}
+	foreign := Filter{"d0", 0, Ingress, "elsewhere", Handle, 4, program, false}
+	for _, other := range []Filter{fence, foreign} {
+		if _, err := Ensure([]Filter{other}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report, err := Ensure([]Filter{own})
+	if err != nil || len(report.Ahead) != 1 || !strings.Contains(report.Ahead[0], "elsewhere") {
+		t.Errorf("ahead of ours are %q, %v; want only the other program's", report.Ahead, err)
+	}
+}
+
 // Another program's filter in the place of the daemon's is not touched. The error says to give it
 // another priority.
 func TestFilterInOurPlaceStays(t *testing.T) {

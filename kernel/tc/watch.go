@@ -51,7 +51,7 @@ func Touched(n rtnl.Notice, indexes ...int) bool {
 // back-off. Two calls are at least comparePause apart. compare gets the cause of the call.
 func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.Notice) bool,
 	wake <-chan struct{}, compare func(cause string) error) {
-	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	backoff := schedule.Backoff()
 	next := schedule.NewAlarm()
 	next.Set(0, schedule.CauseStart)
 	var last time.Time
@@ -70,10 +70,10 @@ func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.No
 			err := compare(next.Fired())
 			last = time.Now()
 			if err != nil {
-				next.Set(retry.Delay(), schedule.CauseRetry)
+				next.Set(backoff.Next(), schedule.CauseRetry)
 				continue
 			}
-			retry.Reset()
+			backoff.Reset()
 			next.Set(schedule.AuditInterval, schedule.CauseAudit)
 		}
 	}

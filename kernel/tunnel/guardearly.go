@@ -37,7 +37,7 @@ func GuardEarly(cfg Config, before ...netip.Addr) ([]netip.Addr, error) {
 // the kernel has. It returns those that it found even with an error, so that an address that cannot
 // be found out does not keep the others from being guarded.
 func earlyLocals(cfg Config) ([]netip.Addr, error) {
-	locals := []netip.Addr{cfg.Local}
+	locals := []netip.Addr{cfg.Local, cfg.Local6}
 	r, err := rtnl.Open()
 	if err != nil {
 		return locals, err
@@ -50,9 +50,9 @@ func earlyLocals(cfg Config) ([]netip.Addr, error) {
 	if cfg.Underlay == "" {
 		return locals, err
 	}
-	underlay, noAddress := r.UnderlayAddress(cfg.Underlay, netip.Addr{})
+	underlay, noAddress := r.UnderlayAddresses(cfg.Underlay, rtnl.Underlay{})
 	if errors.Is(noAddress, rtnl.ErrNoAddress) {
 		noAddress = nil
 	}
-	return append(locals, underlay), errors.Join(err, noAddress)
+	return append(locals, underlay.V4, underlay.V6), errors.Join(err, noAddress)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/xfrm"
@@ -35,6 +36,30 @@ func (t *Tunnel) releaseGuard(r *rtnl.Conn, local netip.Addr) error {
 	return xfrm.RemoveGuard(local)
 }
 
+// releaseFormer removes the guards of IPv6 addresses that the tunnel no longer sends from, as far
+// as no link sends from them any more.
+func (t *Tunnel) releaseFormer(r *rtnl.Conn, six netip.Addr) error {
+	if six.IsValid() && t.cfg.Protected {
+		delete(t.former, six)
+	}
+	var failed error
+	for local := range t.former {
+		tunnels, err := r.GRELinks()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(tunnels, func(l *rtnl.Link) bool { return l.GRE.Local == local }) {
+			continue
+		}
+		err = xfrm.RemoveGuard(local)
+		failed = errors.Join(failed, err)
+		if err == nil {
+			delete(t.former, local)
+		}
+	}
+	return failed
+}
+
 // Remove removes the link, if this package made it, and then the guard. The guard stays if a GRE
 // tunnel still uses the address: an adopted tunnel stays, and stays guarded. Before Remove is
 // called, everything else that sends from the tunnel's address must be gone.
@@ -48,7 +73,12 @@ func (t *Tunnel) Remove() error {
 	if err != nil {
 		return err
 	}
-	locals := map[netip.Addr]bool{t.state.Local: true, t.cfg.Local: true}
+	locals := map[netip.Addr]bool{
+		t.state.Local: true, t.cfg.Local: true, t.state.Local6: true, t.cfg.Local6: true,
+	}
+	for local := range t.former {
+		locals[local] = true
+	}
 	if have != nil && have.IsGRE() {
 		locals[have.GRE.Local] = true
 		if have.Alias == Alias {
@@ -56,6 +86,10 @@ func (t *Tunnel) Remove() error {
 				return rtnl.Explain(err, "remove the tunnel %s", t.cfg.Name)
 			}
 			t.log.Info("tunnel removed")
+		} else if have.Dormant {
+			if err := r.SetDormant(have.Index, false); err != nil && !errors.Is(err, unix.ENODEV) {
+				return rtnl.Explain(err, "set the operational state of %s to up", t.cfg.Name)
+			}
 		}
 	}
 	var problems error

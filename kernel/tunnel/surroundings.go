@@ -20,11 +20,10 @@ import (
 // Surroundings are what the administrator and other programs set up around a tunnel on this host,
 // and what may keep traffic away from the tunnel or its peers.
 type Surroundings struct {
-	VRF string // the VRF that the tunnel is in; empty: none
+	VRF VRF // the VRF that the tunnel is in; the zero value: none
 
-	// Turned holds the outer addresses whose route leads into a GRE tunnel of this host instead of
-	// the underlay.
-	Turned []netip.Addr
+	// Turned holds the outer addresses whose route leads into a GRE tunnel of this host.
+	Turned []Turned
 
 	// Groups holds the multicast groups of routing protocols that a program on this host has joined
 	// on the tunnel.
@@ -39,8 +38,7 @@ type Surroundings struct {
 	Discard bool
 }
 
-// Hop is a route whose next hop is a link-local address. The daemon knows no neighbour for such an
-// address.
+// Hop is a route whose next hop is a link-local address.
 type Hop struct {
 	Prefix  netip.Prefix
 	NextHop netip.Addr
@@ -48,9 +46,12 @@ type Hop struct {
 
 const maxHops = 8
 
-// LookAround finds out the surroundings of a tunnel. outer holds the outer addresses to which the
-// tunnel sends. If the device is gone, LookAround returns empty Surroundings.
-func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
+// FindSurroundings returns the surroundings of a tunnel with that underlay. outer holds the outer
+// addresses to which the tunnel sends. If the device is gone, FindSurroundings returns empty
+// Surroundings.
+func FindSurroundings(
+	device string, underlay UnderlayConfig, outer []netip.Addr,
+) (Surroundings, error) {
 	r, err := rtnl.Open()
 	if err != nil {
 		return Surroundings{}, err
@@ -60,24 +61,12 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 	if err != nil || tunnel == nil {
 		return Surroundings{}, err
 	}
-	s := Surroundings{Discard: tunnel.Kind == rtnl.KindGRE && tunnel.PMTUDisc}
-	if tunnel.Master != 0 {
-		master, err := r.LinkByIndex(tunnel.Master)
-		if err != nil {
-			return s, err
-		}
-		if master != nil && master.Kind == "vrf" {
-			s.VRF = master.Name
-		}
+	s := Surroundings{Discard: tunnel.GRE.OuterDF == rtnl.OuterDFAlways}
+	if s.VRF, err = vrfAround(r, tunnel); err != nil {
+		return s, err
 	}
-	for _, a := range outer {
-		turned, err := isTurned(r, tunnel, a)
-		if err != nil {
-			return s, err
-		}
-		if turned {
-			s.Turned = append(s.Turned, a)
-		}
+	if s.Turned, err = findTurned(r, tunnel, localsOf(r, tunnel, underlay), outer); err != nil {
+		return s, err
 	}
 	if s.Hops, err = linkLocalHops(r, tunnel.Index); err != nil {
 		return s, err
@@ -90,45 +79,6 @@ func LookAround(device string, outer []netip.Addr) (Surroundings, error) {
 		s.Groups = append(s.Groups, routingGroups(string(text), device)...)
 	}
 	return s, nil
-}
-
-// isTurned reports whether the route of the tunnel's packets to an outer address leads into a GRE
-// tunnel with many peers. The kernel then drops the packets as a loop, and IKE does not reach the
-// peer. isTurned returns false if there is no route to the address.
-func isTurned(r *rtnl.Conn, tunnel *rtnl.Link, outer netip.Addr) (bool, error) {
-	if !outer.Is4() || !tunnel.GRE.Local.Is4() || tunnel.GRE.Local.IsUnspecified() {
-		return false, nil
-	}
-	head := make([]byte, rtnl.RouteHeaderLen)
-	head[0], head[1], head[2] = unix.AF_INET, 32, 32
-	attributes := netlink.NewAttributeEncoder()
-	attributes.Bytes(unix.RTA_DST, outer.AsSlice())
-	attributes.Bytes(unix.RTA_SRC, tunnel.GRE.Local.AsSlice())
-	if tunnel.GRE.Device != 0 && !tunnel.Elsewhere {
-		attributes.Uint32(unix.RTA_OIF, uint32(tunnel.GRE.Device))
-	}
-	answers, err := r.Ask(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETROUTE},
-		Data:   append(head, rtnl.Encode(attributes)...),
-	})
-	if _, refused := rtnl.Refusal(err); refused { // there is no route, or the local address is gone
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for _, m := range answers {
-		route, ok := rtnl.ParseRoute(m)
-		if !ok || len(route.Hops) == 0 {
-			continue
-		}
-		way, err := r.LinkByIndex(route.Hops[0].Index)
-		if err != nil || way == nil {
-			return false, err
-		}
-		return way.IsNBMA(), nil
-	}
-	return false, nil
 }
 
 // linkLocalHops finds the routes over a device, in any table, whose next hop is a link-local

@@ -5,10 +5,13 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cygnet/kernel/kerneltest"
 	"cygnet/kernel/rtnl"
@@ -20,7 +23,7 @@ func key(k uint32) *uint32 { return &k }
 
 var labTunnel = Config{
 	Name:      "gre1",
-	Address:   netip.MustParsePrefix("10.255.0.1/24"),
+	Addresses: []netip.Prefix{netip.MustParsePrefix("10.255.0.1/24")},
 	Underlay:  "under0",
 	Key:       key(42),
 	TTL:       64,
@@ -173,10 +176,13 @@ func TestTunnelAdopts(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := rtnl.GREParams{
-				Local:    netip.MustParseAddr("198.51.100.1"),
-				TTL:      64,
-				Keyed:    c.key != nil,
-				Fragment: c.ours,
+				Local:   netip.MustParseAddr("198.51.100.1"),
+				TTL:     64,
+				Keyed:   c.key != nil,
+				OuterDF: rtnl.OuterDFAlways,
+			}
+			if c.ours {
+				want.OuterDF = rtnl.OuterDFNever
 			}
 			if want.Keyed {
 				want.Key = *c.key
@@ -257,21 +263,23 @@ func TestTunnelFollowsItsDevice(t *testing.T) {
 
 // A tunnel of the daemon's fragments packets that are too large for the path, whatever their DF bit
 // says. A tunnel that an earlier version made is changed in place. A tunnel that the site made
-// stays as it is.
+// stays as it is. The configuration decides for all of them.
 func TestTunnelFragments(t *testing.T) {
+	const site = "link add gre1 type gre local 198.51.100.1 key 42 ttl 64"
 	for name, c := range map[string]struct {
-		make []string
-		want bool
+		make             []string
+		configured, want rtnl.OuterDF
 	}{
-		"new": {nil, true},
-		"of before": {
-			[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64", "link set gre1 alias cygnet"},
-			true,
+		"new":           {nil, "", rtnl.OuterDFNever},
+		"of before":     {[]string{site, "link set gre1 alias cygnet"}, "", rtnl.OuterDFNever},
+		"the site's":    {[]string{site}, "", rtnl.OuterDFAlways},
+		"its choice":    {[]string{site + " nopmtudisc ignore-df"}, "", rtnl.OuterDFNever},
+		"its other":     {[]string{site + " nopmtudisc"}, "", rtnl.OuterDFCopy},
+		"as configured": {[]string{site}, rtnl.OuterDFNever, rtnl.OuterDFNever},
+		"copy":          {[]string{site}, rtnl.OuterDFCopy, rtnl.OuterDFCopy},
+		"always": {
+			[]string{site + " nopmtudisc ignore-df"}, rtnl.OuterDFAlways, rtnl.OuterDFAlways,
 		},
-		"the site's": {
-			[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64"}, false,
-		},
-		"the site's choice": {[]string{"link add gre1 type gre local 198.51.100.1 key 42 ttl 64 nopmtudisc ignore-df"}, true},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			if !kerneltest.OwnNamespace(t) {
@@ -282,11 +290,14 @@ func TestTunnelFragments(t *testing.T) {
 				kerneltest.IP(t, args)
 			}
 			before := kerneltest.LinkNamed(t, "gre1")
-			_, states := runTunnel(t, labTunnel)
-			<-states
+			cfg := labTunnel
+			cfg.OuterDF = c.configured
+			_, states := runTunnel(t, cfg)
+			st := <-states
 			l := kerneltest.LinkNamed(t, "gre1")
-			if l.GRE.Fragment != c.want || l.MTU != 1400 {
-				t.Errorf("fragments: %v, want %v; MTU %d, want 1400", l.GRE.Fragment, c.want, l.MTU)
+			if l.GRE.OuterDF != c.want || st.OuterDF != c.want || l.MTU != 1400 {
+				t.Errorf("outer DF: %s, reported as %s, want %s; MTU %d, want 1400",
+					l.GRE.OuterDF, st.OuterDF, c.want, l.MTU)
 			}
 			if before != nil && before.Index != l.Index {
 				t.Errorf("the tunnel has index %d, it was %d: it was made again",
@@ -355,6 +366,42 @@ func TestTunnelFollowsUnderlay(t *testing.T) {
 	allSet()
 	if n := wanted.Stats().Restored - restored; n != 0 {
 		t.Errorf("the move cost %d entries", n)
+	}
+}
+
+// SendFrom moves the tunnel to another underlay device, in place. It keeps the neighbours.
+func TestTunnelSendsFromAnotherUnderlay(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.Underlay(t)
+	kerneltest.IP(t, "link add under1 type dummy")
+	kerneltest.IP(t, "addr add 203.0.113.1/24 dev under1")
+	kerneltest.IP(t, "link set under1 up")
+	tunnel, states := runTunnel(t, labTunnel)
+	first := withAddress(states)
+	kerneltest.IP(t, "neigh add 10.255.0.2 lladdr 203.0.113.2 dev gre1 nud permanent")
+	tunnel.SendFrom("under1")
+	if s := <-states; s.Local != netip.MustParseAddr("203.0.113.1") || s.Index != first.Index {
+		t.Fatalf("on the other device: %+v", s)
+	}
+	kerneltest.Shows(t, "-d link show gre1", "local 203.0.113.1", "mtu 1400", "<UP")
+	kerneltest.Shows(t, "xfrm policy",
+		"src 203.0.113.1/32 dst 0.0.0.0/0 proto gre", "-198.51.100.1")
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 203.0.113.2 PERMANENT")
+	kerneltest.IP(t, "addr add 203.0.113.2/24 dev under1")
+	kerneltest.IP(t, "addr del 203.0.113.1/24 dev under1")
+	kerneltest.IP(t, "addr add 203.0.113.77/24 dev under1")
+	for s := range states {
+		if s.Local == netip.MustParseAddr("203.0.113.77") {
+			break
+		}
+	}
+	tunnel.SendFrom("under0")
+	for s := range states {
+		if s.Local == first.Local {
+			break
+		}
 	}
 }
 
@@ -490,29 +537,95 @@ func TestTunnelNoPermission(t *testing.T) {
 	}
 }
 
-// The kernel does not report the sender of a packet that came through GRE over IPv6. So no tunnel
-// is made with a local IPv6 address, and a tunnel over an underlay waits for an IPv4 address.
-func TestTunnelNotOverIPv6(t *testing.T) {
+// A tunnel with an IPv6 underlay has a link that sends from an address that nobody has, and guards
+// the IPv6 address. It sends from an IPv4 address once the underlay has one, and follows a
+// renumbered prefix.
+func TestTunnelOverIPv6(t *testing.T) {
 	if !kerneltest.OwnNamespace(t) {
 		return
 	}
 	kerneltest.IP(t, "link add under0 type dummy")
-	kerneltest.IP(t, "addr add 2001:db8::1/64 dev under0 nodad")
+	kerneltest.IP(t, "addr add fd00::1/64 dev under0 nodad")
 	kerneltest.IP(t, "link set under0 up")
-	fixed := labTunnel
-	fixed.Local, fixed.Underlay = netip.MustParseAddr("2001:db8::1"), ""
-	if err := New(fixed, kerneltest.Log(t)).Run(
-		t.Context(), func(State) {},
-	); !errors.Is(err, rtnl.ErrIPv6Underlay) {
-		t.Errorf("from an IPv6 address: %v, want %v", err, rtnl.ErrIPv6Underlay)
+	cfg := labTunnel
+	cfg.Protected = true
+	_, states := runTunnel(t, cfg)
+	await := func(want ...string) {
+		t.Helper()
+		deadline := time.After(15 * time.Second)
+		for {
+			select {
+			case s := <-states:
+				var have []string
+				for _, a := range s.Addresses() {
+					have = append(have, a.String())
+				}
+				if slices.Equal(have, want) {
+					return
+				}
+			case <-deadline:
+				t.Fatalf("the tunnel does not send from %v within 15 s", want)
+			}
+		}
 	}
-	if _, err := rtnl.UnderlayAddress("under0"); !errors.Is(err, rtnl.ErrNoAddress) ||
-		!strings.Contains(err.Error(), "under0 has IPv6 addresses only") {
-		t.Errorf("the underlay's address: %v, want %v", err, rtnl.ErrNoAddress)
-	}
-	_, states := runTunnel(t, labTunnel)
+	await("fd00::1")
+	kerneltest.Shows(t, "-d link show "+cfg.Name, "local 192.0.0.8")
+	kerneltest.Shows(t, "xfrm policy", "src fd00::1/128 dst ::/0 proto gre", "src ::/0 dst fd00::1/128 proto gre")
+	kerneltest.IP(t, "addr add 2001:db8::1/64 dev under0 nodad valid_lft 1000 preferred_lft 1000")
+	await("2001:db8::1") // a global one comes before a unique local one
+	kerneltest.Shows(t, "xfrm policy", "src 2001:db8::1/128 dst ::/0 proto gre", "-fd00::1/128")
 	kerneltest.IP(t, "addr add 198.51.100.1/24 dev under0")
-	if s := withAddress(states); s.Local != netip.MustParseAddr("198.51.100.1") {
-		t.Errorf("state %+v", s)
+	await("198.51.100.1", "2001:db8::1")
+	kerneltest.IP(t, "addr add 2001:db8:1::1/64 dev under0 nodad")
+	kerneltest.IP(t, "addr change 2001:db8::1/64 dev under0 valid_lft 1000 preferred_lft 0")
+	await("198.51.100.1", "2001:db8:1::1")
+	kerneltest.IP(t, "addr del 198.51.100.1/24 dev under0")
+	await("2001:db8:1::1")
+	kerneltest.Shows(t, "-d link show "+cfg.Name, "local 192.0.0.8")
+}
+
+// The tunnel of an underlay in a VRF is bound to the VRF, keeps its MTU, and is bound to the new
+// VRF when that is made again. While the VRF is missing, the state says so. Without the setting,
+// the tunnel of an underlay that has left the VRF is bound to nothing.
+func TestTunnelFollowsVRF(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.Underlay(t)
+	cfg := labTunnel
+	cfg.VRF = "inet"
+	ctx, cancel := context.WithCancel(t.Context())
+	states, done := make(chan State, 100), make(chan error, 1)
+	go func() {
+		done <- New(cfg, kerneltest.Log(t)).Run(ctx, func(s State) { states <- s })
+	}()
+	const missing = "ip link add inet type vrf table 100"
+	awaitState(states, func(s State) bool { return strings.Contains(s.Fault, missing) })
+	for _, table := range []uint32{100, 101} {
+		kerneltest.IP(t, fmt.Sprintf("link add inet type vrf table %d", table))
+		awaitState(states, func(s State) bool { return s.VRFTable == table && s.Fault == "" })
+		kerneltest.Shows(t, "-d link show gre1", "dev inet", "mtu 1400", "local 198.51.100.1")
+		kerneltest.IP(t, "neigh replace 10.255.0.2 lladdr 198.51.100.2 dev gre1 nud permanent")
+		kerneltest.IP(t, "link set gre1 mtu 1300")
+		kerneltest.Shows(t, "link show gre1", "mtu 1400")
+		kerneltest.IP(t, "link del inet")
+		awaitState(states, func(s State) bool { return s.Fault != "" && s.VRFTable == 0 })
+		kerneltest.Shows(t, "neigh show dev gre1", "10.255.0.2 lladdr 198.51.100.2")
+	}
+	kerneltest.IP(t, "link add inet type vrf table 100")
+	awaitState(states, func(s State) bool { return s.Fault == "" })
+	kerneltest.Shows(t, "-d link show gre1", "dev inet", "mtu 1400")
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	cfg.VRF = ""
+	runTunnel(t, cfg)
+	kerneltest.Shows(t, "-d link show gre1", "-dev inet", "mtu 1400", "local 198.51.100.1")
+}
+
+// awaitState returns once a state is as wanted.
+func awaitState(states <-chan State, wanted func(State) bool) {
+	for !wanted(<-states) {
 	}
 }

@@ -57,8 +57,8 @@ func (t *Tunnel) listen(ctx context.Context) (<-chan rtnl.Notice, error) {
 }
 
 // concerns reports whether a notification may concern the tunnel: it is about the link of the
-// tunnel, of its underlay or of the device that the tunnel is bound to, or about any address, or
-// notifications were lost.
+// tunnel, of its underlay, of its VRF or of the device that the tunnel is bound to, or about any
+// address, or notifications were lost.
 func (t *Tunnel) concerns(n rtnl.Notice) bool {
 	if n.Lost {
 		return true
@@ -67,8 +67,10 @@ func (t *Tunnel) concerns(n rtnl.Notice) bool {
 		switch m.Header.Type {
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			if l, ok := rtnl.ParseLink(m); ok && (l.Name == t.cfg.Name ||
-				l.Name == t.cfg.Underlay ||
+				l.Name == *t.underlay.Load() ||
+				l.Name == t.cfg.VRF ||
 				l.Name == t.bound ||
+				l.Name == t.cfg.Master ||
 				l.Index == t.state.Index) {
 				return true
 			}

@@ -62,7 +62,7 @@ func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(Route
 		return err
 	}
 	m := newMirror(tables)
-	retry := schedule.NewBackoff(schedule.RetryFirst, schedule.RetryLimit)
+	backoff := schedule.Backoff()
 	next := schedule.NewAlarm()
 	next.Set(0, schedule.CauseStart)
 	for {
@@ -73,11 +73,11 @@ func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(Route
 			cause := next.Fired()
 			if err := m.read(); err != nil {
 				log.Warn("cannot read the routing tables, trying again", "error", err)
-				next.Set(retry.Delay(), schedule.CauseRetry)
+				next.Set(backoff.Next(), schedule.CauseRetry)
 				continue
 			}
 			log.Debug("read the routing tables", "cause", cause)
-			retry.Reset()
+			backoff.Reset()
 			next.Set(readEvery, schedule.CauseAudit)
 		case n := <-notices:
 			if cause := m.notices(n, notices); cause != "" {

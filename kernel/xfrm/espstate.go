@@ -24,6 +24,7 @@ type ESPState struct {
 	Added    time.Time // when the state was added, by the kernel's clock
 	Bytes    uint64    // how many bytes passed through the state
 	Packets  uint64    // how many packets passed through the state
+	InUDP    bool      // ESP travels in UDP (RFC 3948)
 
 	// GRE reports whether the state may carry a tunnel of the daemon's. Such a state has transport
 	// mode and a selector from host to host, for GRE or for any protocol; strongSwan installs the
@@ -88,6 +89,7 @@ func espState(s *vnl.XfrmState) ESPState {
 		Added:   time.Unix(int64(s.Statistics.AddTime), 0),
 		Bytes:   s.Statistics.Bytes,
 		Packets: s.Statistics.Packets,
+		InUDP:   s.Encap != nil,
 		GRE:     carriesGRE(s),
 		Tunnel:  s.Mode == vnl.XFRM_MODE_TUNNEL,
 	}

@@ -50,12 +50,12 @@ func EnsureGuard(local netip.Addr) error {
 	})
 }
 
-// RemoveGuard removes the guard of a local address, with the front guard. GRE may pass in clear
-// afterwards. RemoveGuard leaves other policies alone.
+// RemoveGuard removes the guard of a local address, with the front guard and the mark guards. GRE
+// may pass in clear afterwards. RemoveGuard leaves other policies alone.
 func RemoveGuard(local netip.Addr) error {
 	_, noFront := EnsureFront(local, false)
 	return WithHandle(func(h *vnl.Handle) error {
-		problems := noFront
+		problems := errors.Join(noFront, removeAllMarkGuards(h, local))
 		for _, policy := range guardPolicies(local) {
 			have, err := h.XfrmPolicyGet(policy)
 			if err == nil && isGuard(have) {

@@ -12,8 +12,8 @@ func TestMarkedNBMA(t *testing.T) {
 		0:         {},
 		1:         netip.MustParseAddr("0.0.0.1"),
 		0x010203:  netip.MustParseAddr("0.1.2.3"),
-		0xfeffff:  netip.MustParseAddr("0.254.255.255"),
-		0xff0000:  {}, // from here on the addresses stand for peers without a mark
+		0xfdffff:  netip.MustParseAddr("0.253.255.255"),
+		0xfe0000:  {}, // from here on the addresses stand for peers without a mark
 		0xffffff:  {},
 		0x1000000: {},
 	} {
@@ -28,12 +28,20 @@ func TestMarkedNBMA(t *testing.T) {
 	}
 }
 
-// An address that stands for a peer without a mark is a name, too. Packets for it must not be sent
-// to it as if it were an outer address.
-func TestNamesOfNoMark(t *testing.T) {
-	if mark, named := MarkOf(netip.MustParseAddr("0.255.0.1")); !named ||
-		MarkedNBMA(mark).IsValid() {
-		t.Errorf("mark %#x, %v", mark, named)
+// The address of a parked peer stands for a mark that no SA has. Packets for it must not be sent to
+// it as if it were an outer address.
+func TestParkedNBMA(t *testing.T) {
+	for number, want := range map[uint32]string{
+		1: "0.255.0.1", 0x0102: "0.255.1.2", 0xffff: "0.255.255.255", 0x10001: "0.255.0.1",
+	} {
+		got := ParkedNBMA(number)
+		if got != netip.MustParseAddr(want) {
+			t.Errorf("the parked peer %d is at %s, want %s", number, got, want)
+		}
+		if mark, marked := MarkOf(got); !marked || MarkedNBMA(mark).IsValid() {
+			t.Errorf("%s stands for the mark %#x (%t), want one that no SA has",
+				got, mark, marked)
+		}
 	}
 }
 

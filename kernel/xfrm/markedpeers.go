@@ -4,8 +4,6 @@ import (
 	"math"
 	"net/netip"
 
-	"cygnet/kernel/rtnl"
-
 	vnl "github.com/vishvananda/netlink"
 )
 
@@ -14,14 +12,13 @@ import (
 func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 	peers := make(map[netip.Addr]netip.Addr)
 	err := WithHandle(func(h *vnl.Handle) error {
-		h.SetSocketTimeout(rtnl.ReadTimeout)
-		policies, err := h.XfrmPolicyList(int(rtnl.Family(local)))
+		policies, err := listPolicies(h, local)
 		if err != nil {
-			return rtnl.Explain(err, "read the IPsec policies")
+			return err
 		}
 		for i := range policies {
-			if name, real, ok := markedPeer(&policies[i], local); ok {
-				peers[name] = real
+			if id, outer, ok := markedPeer(&policies[i], local); ok {
+				peers[id] = outer
 			}
 		}
 		return nil
@@ -31,14 +28,14 @@ func MarkedPeers(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 
 // markedPeer returns the MarkedNBMA address and the outer address of the marked peer that a policy
 // is for. It returns false if the policy is not one that sends GRE from local to a marked peer.
-func markedPeer(p *vnl.XfrmPolicy, local netip.Addr) (name, real netip.Addr, ok bool) {
+func markedPeer(p *vnl.XfrmPolicy, local netip.Addr) (id, outer netip.Addr, ok bool) {
 	if p.Dir != vnl.XFRM_DIR_OUT || p.Proto != ProtocolGRE && p.Proto != 0 || len(p.Tmpls) == 0 {
-		return name, real, false
+		return id, outer, false
 	}
 	if p.Mark == nil || p.Mark.Mask != math.MaxUint32 ||
 		p.Src == nil || p.Dst == nil || !isHost(p.Src) || !isHost(p.Dst) {
-		return name, real, false
+		return id, outer, false
 	}
-	name, real = MarkedNBMA(p.Mark.Value), addrFrom(p.Dst.IP)
-	return name, real, addrFrom(p.Src.IP) == local && name.IsValid() && real.Is4()
+	id, outer = MarkedNBMA(p.Mark.Value), addrFrom(p.Dst.IP)
+	return id, outer, addrFrom(p.Src.IP) == local && id.IsValid() && outer.Is4()
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"syscall"
 	"time"
@@ -93,6 +95,18 @@ func (c *Client) Routes(ctx context.Context) ([]Route, error) {
 // SAs returns the SAs of all peers.
 func (c *Client) SAs(ctx context.Context) ([]SA, error) { return get[[]SA](ctx, c, "/v1/sas") }
 
+// Explain returns the account of why packets to an address go the way they go. source is the zero
+// address for the packets of the daemon's router and of the networks behind it.
+func (c *Client) Explain(
+	ctx context.Context, destination, source netip.Addr,
+) (*Explanation, error) {
+	query := url.Values{"destination": {destination.String()}}
+	if source.IsValid() {
+		query.Set("source", source.String())
+	}
+	return get[*Explanation](ctx, c, "/v1/explain?"+query.Encode())
+}
+
 // Version returns the version of the daemon.
 func (c *Client) Version(ctx context.Context) (*VersionInfo, error) {
 	return get[*VersionInfo](ctx, c, "/v1/version")
@@ -109,6 +123,13 @@ func (c *Client) Leave(ctx context.Context, iface string) error {
 	return c.post(ctx, "/v1/leave", LeaveRequest{Interface: iface})
 }
 
+// Drain makes the daemon ask the clients of an interface away, or of all if the name is empty, or
+// with off no longer do so. Clients go when they next refresh their registrations. If the daemon
+// has no such interface, the error wraps ErrNoInterface.
+func (c *Client) Drain(ctx context.Context, iface string, off bool) error {
+	return c.post(ctx, "/v1/drain", DrainRequest{Interface: iface, Off: off})
+}
+
 // Blocked returns the identities that are shut out.
 func (c *Client) Blocked(ctx context.Context) ([]Blocked, error) {
 	return get[[]Blocked](ctx, c, "/v1/blocked")
@@ -123,6 +144,95 @@ func (c *Client) Block(ctx context.Context, identity string, d time.Duration) er
 // Unblock makes the daemon end a block. If there is none, the error is a *[Refusal].
 func (c *Client) Unblock(ctx context.Context, identity string) error {
 	return c.post(ctx, "/v1/unblock", UnblockRequest{Identity: identity})
+}
+
+// SetLog sets the level of the daemon's log.
+func (c *Client) SetLog(ctx context.Context, r LogRequest) error {
+	return c.post(ctx, "/v1/log", r)
+}
+
+// Resolve makes the daemon ask for a direct path to an address now. It returns the account of what
+// came of it. If the daemon cannot ask, the error is a *[Refusal].
+func (c *Client) Resolve(ctx context.Context, destination netip.Addr) (*Explanation, error) {
+	return command[*Explanation](ctx, c, "/v1/resolve", ResolveRequest{destination})
+}
+
+// Ping makes the daemon send NHRP packets to the router with an overlay or NBMA address.
+func (c *Client) Ping(ctx context.Context, address netip.Addr) (*PingResult, error) {
+	return command[*PingResult](ctx, c, "/v1/ping", PingRequest{Address: address})
+}
+
+// MeasurePath makes the daemon send NHRP packets to a router as Ping does, and find the longest one
+// that passes both ways.
+func (c *Client) MeasurePath(ctx context.Context, address netip.Addr) (*PingResult, error) {
+	return command[*PingResult](ctx, c, "/v1/ping", PingRequest{Address: address, Search: true})
+}
+
+// Clear makes the daemon end the shortcuts, the SAs or the binding that an address is about.
+func (c *Client) Clear(
+	ctx context.Context, what Clearable, address netip.Addr,
+) ([]Cleared, error) {
+	return command[[]Cleared](ctx, c, "/v1/clear", ClearRequest{what, address})
+}
+
+// Register makes the daemon register at once with the next hop servers of an interface, or of all
+// if the name is empty. It returns the state of each.
+func (c *Client) Register(ctx context.Context, iface string) ([]NHS, error) {
+	return command[[]NHS](ctx, c, "/v1/register", RegisterRequest{iface})
+}
+
+// Monitor calls f with a copy of each NHRP packet that comes and goes from now on, until the
+// context ends, the daemon ends or f returns an error. The error is nil if the end of the context
+// was the reason.
+func (c *Client) Monitor(ctx context.Context, peer string, f func(*Monitored) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"http://cygnet/v1/monitor?"+url.Values{"peer": {peer}}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	stream := http.Client{Transport: c.http.Transport} // without the time limit of other requests
+	response, err := stream.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return c.unreachable(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 400 {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, maxHeader))
+		return refusal(response.StatusCode, body)
+	}
+	for d := json.NewDecoder(response.Body); ; {
+		var p Monitored
+		switch err := d.Decode(&p); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("cygnetd at %s ended the stream: %w", c.path, err)
+		}
+		if err := f(&p); err != nil {
+			return err
+		}
+	}
+}
+
+// command sends a request that the daemon carries out, and returns the daemon's answer.
+func command[T any](
+	ctx context.Context, c *Client, endpoint string, request any,
+) (answer T, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return answer, err
+	}
+	if body, err = c.do(ctx, http.MethodPost, endpoint, body); err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return answer, fmt.Errorf("%s on %s returned an answer that this version does not "+
+			"understand: %w", endpoint, c.path, err)
+	}
+	return answer, nil
 }
 
 func (c *Client) post(ctx context.Context, endpoint string, request any) error {
@@ -189,7 +299,7 @@ func (c *Client) unreachable(err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: nobody listens on the socket at %s", ErrNotRunning, c.path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w at %s: be root or in the group that api_group in the daemon's configuration names", ErrPermission, c.path)
+		return fmt.Errorf("%w at %s: be root or in the group that api_group in the daemon's configuration names, or, to look only, api_view_group", ErrPermission, c.path)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("cygnetd takes connections at %s but does not answer: %w",
 			c.path, context.DeadlineExceeded)

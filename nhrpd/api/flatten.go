@@ -22,6 +22,16 @@ func (s *Status) NHS() []NHS {
 	return flatten(s.Interfaces, func(i *Interface) []NHS { return i.NHS })
 }
 
+// Clients returns how many clients are registered at the interface.
+func (i *Interface) Clients() (n int) {
+	for k := range i.Bindings {
+		if !i.Bindings[k].Static {
+			n++
+		}
+	}
+	return n
+}
+
 // flatten joins a list of each interface into a new list, which is never nil.
 func flatten[T any](interfaces []Interface, of func(*Interface) []T) []T {
 	all := []T{}
@@ -43,19 +53,35 @@ func (s *Status) complete(now time.Time) {
 	present(&s.Problems)
 	present(&s.Advice)
 	present(&s.Blocked)
+	present(&s.LogLevels)
+	if s.Events.Dropped == nil {
+		s.Events.Dropped = map[string]uint64{}
+	}
 	for i := range s.Interfaces {
 		for b := range s.Interfaces[i].Bindings {
 			present(&s.Interfaces[i].Bindings[b].Prefixes)
 		}
 		for n := range s.Interfaces[i].NHS {
 			present(&s.Interfaces[i].NHS[n].Announced)
+			present(&s.Interfaces[i].NHS[n].Registrations)
+			for r := range s.Interfaces[i].NHS[n].Registrations {
+				present(&s.Interfaces[i].NHS[n].Registrations[r].Announced)
+			}
 		}
 	}
 	for i := range s.SAs {
 		present(&s.SAs[i].Children)
 	}
+	for _, h := range []*Histogram{
+		&s.Durations.Resolved, &s.Durations.Secured, &s.Durations.SetUp, &s.Durations.Shortcut,
+		&s.Durations.SA, &s.Durations.Turn, &s.Durations.Kernel, &s.Durations.Compared,
+		&s.Durations.Saved,
+	} {
+		present(&h.Buckets)
+	}
 	for _, counts := range []*map[string]uint64{
-		&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped, &s.Tables.Failures,
+		&s.Counters.Received, &s.Counters.Sent, &s.Counters.Dropped, &s.Counters.Registered,
+		&s.Counters.Served, &s.StrongSwan.Failures, &s.StrongSwan.Refusals, &s.Tables.Failures,
 		&s.Tables.Resyncs,
 	} {
 		if *counts == nil {
@@ -68,10 +94,12 @@ func (s *Status) complete(now time.Time) {
 }
 
 func (i *Interface) complete() {
+	present(&i.Addresses)
 	present(&i.NHS)
 	present(&i.Bindings)
 	present(&i.Shortcuts)
 	present(&i.Peers)
+	present(&i.Limits)
 	if c := i.ClearGRE; c != nil {
 		for _, strings := range []*[]string{
 			&c.Devices, &c.Missing, &c.Offloaded, &c.Ahead, &c.Causes,

@@ -119,7 +119,7 @@ func groupID(group string) (int, error) {
 	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
-		return 0, fmt.Errorf("api_group in [daemon]: %w (%w)", err, ErrNoGroup)
+		return 0, fmt.Errorf("find the group for the socket: %w (%w)", err, ErrNoGroup)
 	}
 	return strconv.Atoi(g.Gid)
 }

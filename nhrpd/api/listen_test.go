@@ -111,7 +111,7 @@ func TestListenRefuses(t *testing.T) {
 	if data, err := os.ReadFile(path); err != nil || string(data) != "precious" {
 		t.Errorf("the file: %q %v", data, err)
 	}
-	if _, err := Listen(path+"2", "no-such-group"); err == nil || !strings.Contains(err.Error(), "api_group") {
+	if _, err := Listen(path+"2", "no-such-group"); err == nil || !strings.Contains(err.Error(), "no-such-group") {
 		t.Errorf("got %v", err)
 	}
 }

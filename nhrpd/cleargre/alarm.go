@@ -9,9 +9,9 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// alarm compares what a tunnel sent to each peer with what the ESP states to that peer took. A
-// packet that the tunnel sent, that no state took, and that the kernel does not count as unsent has
-// left in clear, whatever the reason.
+// alarm compares what the tunnels on an address sent to each peer with what the ESP states to that
+// peer took, which take the packets of all these tunnels. A packet that a tunnel sent, that no
+// state took, and that the kernel does not count as unsent has left in clear, whatever the reason.
 //
 // Where the counts are uncertain, the alarm reports nothing:
 //
@@ -25,10 +25,22 @@ import (
 //   - A difference counts only if two samples in a row have it.
 type alarm struct {
 	begun  bool
-	sent   map[netip.Addr]datapath.Sent // what was sent, read after the states
-	taken  map[stateID]uint64           // packets by state
+	sent   map[sender]datapath.Sent // what was sent, read after the states
+	taken  map[stateID]uint64       // packets by state
 	unsent uint64
 	excess map[netip.Addr]uint64 // packets sent that nothing accounts for, without those reported
+}
+
+// sender identifies the counter of what a tunnel sent to a peer.
+type sender struct {
+	tunnel string
+	peer   netip.Addr
+}
+
+// sent is what a tunnel sent to a peer.
+type sent struct {
+	tunnel string
+	datapath.Sent
 }
 
 // stateID identifies an ESP state.
@@ -40,12 +52,12 @@ type stateID struct {
 
 // sample is what is read at one time. The fields are in the order in which they are read.
 type sample struct {
-	sent   []datapath.Sent
+	sent   []sent
 	unsent datapath.Unsent
 	own    uint64 // what our programs dropped: unsent has it, sent does not
 	states []xfrm.ESPState
 	gone   goneStates
-	after  []datapath.Sent // what was sent, read again
+	after  []sent // what was sent, read again
 	// offload is set if a device does the ESP, so that a state may count one packet for its
 	// segments.
 	offload bool
@@ -81,7 +93,7 @@ func (a *alarm) compare(local netip.Addr, s sample) []leak {
 	before := *a
 	*a = alarm{
 		begun:  true,
-		sent:   make(map[netip.Addr]datapath.Sent, len(s.sent)),
+		sent:   make(map[sender]datapath.Sent, len(s.sent)),
 		taken:  make(map[stateID]uint64, len(s.states)),
 		unsent: s.unsent.Packets - min(s.unsent.Packets, s.own),
 		excess: make(map[netip.Addr]uint64),
@@ -107,18 +119,23 @@ func (a *alarm) compare(local netip.Addr, s sample) []leak {
 		unsent = a.unsent
 	}
 	for _, p := range s.after {
-		a.sent[p.NBMA] = p
+		a.sent[sender{p.tunnel, p.NBMA}] = p.Sent
 	}
+	passed := make(map[netip.Addr]uint64, len(s.sent))
 	for _, p := range s.sent {
-		sent := grown(p.Packets, before.sent[p.NBMA].Packets)
+		was := before.sent[sender{p.tunnel, p.NBMA}]
 		if unsent == 0 && !s.offload {
-			sent = grown(p.Segments, before.sent[p.NBMA].Segments)
+			passed[p.NBMA] += grown(p.Segments, was.Segments)
+		} else {
+			passed[p.NBMA] += grown(p.Packets, was.Packets)
 		}
-		if !before.begun || forgotten[p.NBMA] || s.gone.all || s.gone.to[p.NBMA] {
+	}
+	for peer, sent := range passed {
+		if !before.begun || forgotten[peer] || s.gone.all || s.gone.to[peer] {
 			continue
 		}
-		if total := before.excess[p.NBMA] + sent; total > took[p.NBMA] {
-			a.excess[p.NBMA] = total - took[p.NBMA]
+		if total := before.excess[peer] + sent; total > took[peer] {
+			a.excess[peer] = total - took[peer]
 		}
 	}
 	a.explain(unsent, secured)

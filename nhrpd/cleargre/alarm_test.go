@@ -11,9 +11,10 @@ import (
 	"cygnet/kernel/xfrm"
 )
 
-// leakBench gives a alarm what it would read from a kernel.
+// leakBench gives an alarm what it would read from a kernel.
 type leakBench struct {
 	alarm  alarm
+	tunnel string // that sends
 	sample sample
 }
 
@@ -39,12 +40,12 @@ func (b *leakBench) state(dst netip.Addr, spi uint32) *xfrm.ESPState {
 // peer returns the count of what was sent to a peer, and begins it if there is none.
 func (b *leakBench) peer(nbma netip.Addr) *datapath.Sent {
 	for i := range b.sample.sent {
-		if b.sample.sent[i].NBMA == nbma {
-			return &b.sample.sent[i]
+		if s := &b.sample.sent[i]; s.NBMA == nbma && s.tunnel == b.tunnel {
+			return &b.sample.sent[i].Sent
 		}
 	}
-	b.sample.sent = append(b.sample.sent, datapath.Sent{NBMA: nbma})
-	return &b.sample.sent[len(b.sample.sent)-1]
+	b.sample.sent = append(b.sample.sent, sent{b.tunnel, datapath.Sent{NBMA: nbma}})
+	return &b.sample.sent[len(b.sample.sent)-1].Sent
 }
 
 // clear has the tunnel send packets that no state takes, each of that many segments.
@@ -143,6 +144,18 @@ func TestLeaks(t *testing.T) {
 				s.Packets += 10
 			}
 		}, none},
+		{"two tunnels share the states", func(b *leakBench, _ uint32) {
+			b.esp(leakA, 1, 30, 1)
+			b.tunnel = "gre2"
+			b.esp(leakA, 1, 50, 1)
+			b.tunnel = ""
+		}, none},
+		{"one of two tunnels sends in clear", func(b *leakBench, _ uint32) {
+			b.esp(leakA, 1, 30, 1)
+			b.tunnel = "gre2"
+			b.clear(leakA, 20, 1)
+			b.tunnel = ""
+		}, map[netip.Addr]uint64{leakA: 60}},
 		{"tunnel mode", func(b *leakBench, _ uint32) {
 			s := b.state(leakA, 1)
 			s.GRE, s.Tunnel = false, true

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ type DeletedStates interface {
 type Platform struct {
 	Fence         Fence
 	ClearCauses   func(local netip.Addr, devices []string) ([]string, error)
-	UnsentOf      func(tunnel string) (datapath.Unsent, error)
+	UnsentOf      func(tunnels ...string) (datapath.Unsent, error)
 	DeletedStates func() (DeletedStates, error)
 	ESPStates     func(local netip.Addr) ([]xfrm.ESPState, error)
 	FindLeftovers func() (tunnel.Leftovers, error)
@@ -56,7 +57,7 @@ type Platform struct {
 // Tunnel is a protected tunnel that has a local address.
 type Tunnel struct {
 	Name    string
-	Local   netip.Addr
+	Locals  []netip.Addr  // one, or one of each IP version
 	Path    datapath.Path // nil if no program counts what the tunnel sends
 	Offload bool          // network devices may do the ESP of its SAs
 }
@@ -117,7 +118,7 @@ func (w *Watch) KeepFence(ctx context.Context) error {
 		var locals []netip.Addr
 		offload := false
 		for _, t := range w.tunnels(ctx) {
-			locals = append(locals, t.Local)
+			locals = append(locals, t.Locals...)
 			offload = offload || t.Offload
 		}
 		if found, err := w.platform.FindLeftovers(); err == nil {
@@ -149,10 +150,10 @@ func (w *Watch) RemoveFronts() {
 	}
 }
 
-// counter is the alarm of a tunnel. It starts anew with new programs or a new address.
+// counter is the alarm of a local address. It starts anew when the address has other tunnels or a
+// tunnel has new programs.
 type counter struct {
-	path  datapath.Path
-	local netip.Addr
+	paths []datapath.Path
 	alarm alarm
 	gone  goneStates
 }
@@ -166,7 +167,7 @@ func (w *Watch) Run(ctx context.Context, manySAs func() bool) error {
 		return nil
 	}
 	defer deleted.Close()
-	counters := make(map[string]*counter)
+	counters := make(map[netip.Addr]*counter)
 	interval := Interval
 	for wait.For(ctx, interval) {
 		interval = Interval
@@ -179,7 +180,9 @@ func (w *Watch) Run(ctx context.Context, manySAs func() bool) error {
 }
 
 // poll checks each of the tunnels once.
-func (w *Watch) poll(tunnels []Tunnel, counters map[string]*counter, deleted DeletedStates) {
+func (w *Watch) poll(
+	tunnels []Tunnel, counters map[netip.Addr]*counter, deleted DeletedStates,
+) {
 	devices := w.platform.Fence.Status()
 	_, pairs, err := w.platform.Fence.Dropped()
 	if err != nil {
@@ -188,31 +191,53 @@ func (w *Watch) poll(tunnels []Tunnel, counters map[string]*counter, deleted Del
 	names := make(map[string]bool)
 	for _, t := range tunnels {
 		names[t.Name] = true
-		w.noteCauses(t.Name, t.Local, devices)
-		w.noteStopped(t.Name, t.Local, pairs)
-		if t.Path == nil {
-			delete(counters, t.Name)
-			continue
-		}
-		c := counters[t.Name]
-		if c == nil || c.path != t.Path || c.local != t.Local {
-			c = &counter{path: t.Path, local: t.Local}
-			counters[t.Name] = c
-		}
-		if err := w.compareSent(t, counters, deleted); err != nil {
-			w.log.Debug("cannot compare what the tunnel sent with what IPsec took",
-				"interface", t.Name, "error", err)
-			delete(counters, t.Name)
-		}
+		w.noteCauses(t.Name, t.Locals, devices)
+		w.noteStopped(t.Name, t.Locals, pairs)
 	}
-	maps.DeleteFunc(counters, func(name string, _ *counter) bool { return !names[name] })
+	w.countSent(tunnels, counters, deleted)
 	w.expire(time.Now(), names)
 }
 
+// countSent compares, for each local address, what its tunnels sent with what IPsec took. It leaves
+// out an address with a tunnel whose packets no program counts.
+func (w *Watch) countSent(
+	tunnels []Tunnel, counters map[netip.Addr]*counter, deleted DeletedStates,
+) {
+	sharing := make(map[netip.Addr][]Tunnel)
+	for _, t := range tunnels {
+		for _, local := range t.Locals {
+			sharing[local] = append(sharing[local], t)
+		}
+	}
+	maps.DeleteFunc(sharing, func(_ netip.Addr, all []Tunnel) bool {
+		return slices.ContainsFunc(all, func(t Tunnel) bool { return t.Path == nil })
+	})
+	maps.DeleteFunc(counters, func(local netip.Addr, _ *counter) bool {
+		return sharing[local] == nil
+	})
+	for local, all := range sharing {
+		slices.SortFunc(all, func(a, b Tunnel) int { return strings.Compare(a.Name, b.Name) })
+		var paths []datapath.Path
+		for _, t := range all {
+			paths = append(paths, t.Path)
+		}
+		if c := counters[local]; c == nil || !slices.Equal(c.paths, paths) {
+			counters[local] = &counter{paths: paths}
+		}
+	}
+	for local, all := range sharing {
+		if err := w.compareSent(local, all, counters, deleted); err != nil {
+			w.log.Debug("cannot compare what tunnels sent with what IPsec took",
+				"local", local, "error", err)
+			delete(counters, local)
+		}
+	}
+}
+
 // noteStopped records what the fence stopped of the tunnel's GRE on its way out.
-func (w *Watch) noteStopped(iface string, local netip.Addr, pairs []fence.Crossing) {
+func (w *Watch) noteStopped(iface string, locals []netip.Addr, pairs []fence.Crossing) {
 	for _, p := range pairs {
-		if p.Local == local && p.Out > 0 {
+		if slices.Contains(locals, p.Local) && p.Out > 0 {
 			w.note(iface, api.ClearLeak{
 				Peer:    p.Remote,
 				Packets: p.Out,
@@ -225,13 +250,21 @@ func (w *Watch) noteStopped(iface string, local netip.Addr, pairs []fence.Crossi
 }
 
 // noteCauses looks for what lets GRE of the tunnel pass in clear. It logs each new cause once.
-func (w *Watch) noteCauses(iface string, local netip.Addr, fence fence.Status) {
-	causes, err := w.platform.ClearCauses(local,
-		slices.Concat(fence.Devices, fence.Missing, fence.Offloaded))
-	if err != nil {
-		w.log.Warn("cannot tell whether anything lets GRE pass in clear",
-			"interface", iface, "error", err)
-		return
+func (w *Watch) noteCauses(iface string, locals []netip.Addr, fence fence.Status) {
+	var causes []string
+	for _, local := range locals {
+		more, err := w.platform.ClearCauses(local,
+			slices.Concat(fence.Devices, fence.Missing, fence.Offloaded))
+		if err != nil {
+			w.log.Warn("cannot tell whether anything lets GRE pass in clear",
+				"interface", iface, "error", err)
+			return
+		}
+		for _, cause := range more {
+			if !slices.Contains(causes, cause) {
+				causes = append(causes, cause)
+			}
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -245,25 +278,30 @@ func (w *Watch) noteCauses(iface string, local netip.Addr, fence fence.Status) {
 	r.causes = causes
 }
 
-// compareSent compares what the tunnel sent with what the ESP states took. The type alarm says why
-// it has to read the counters in this order.
+// compareSent compares what the tunnels on an address sent with what the ESP states took. The type
+// alarm says why it has to read the counters in this order.
 func (w *Watch) compareSent(
-	t Tunnel, counters map[string]*counter, deleted DeletedStates,
+	local netip.Addr, tunnels []Tunnel, counters map[netip.Addr]*counter, deleted DeletedStates,
 ) (err error) {
-	s := sample{offload: t.Offload}
-	if s.sent, err = t.Path.Sent(); err != nil {
+	var s sample
+	if s.sent, err = sentBy(local, tunnels); err != nil {
 		return err
 	}
-	drops, err := t.Path.Stats()
-	if err != nil {
+	var names []string
+	for _, t := range tunnels {
+		drops, err := t.Path.Stats()
+		if err != nil {
+			return err
+		}
+		s.own += drops.NotAdmitted + drops.WrongSource + drops.Looped +
+			drops.NoMark + drops.NoWay + drops.NHRPFlood + drops.NoLink
+		s.offload = s.offload || t.Offload
+		names = append(names, t.Name)
+	}
+	if s.unsent, err = w.platform.UnsentOf(names...); err != nil {
 		return err
 	}
-	s.own = drops.NotAdmitted + drops.WrongSource + drops.Looped +
-		drops.NoMark + drops.NoWay + drops.NHRPFlood
-	if s.unsent, err = w.platform.UnsentOf(t.Name); err != nil {
-		return err
-	}
-	if s.states, err = w.platform.ESPStates(t.Local); err != nil {
+	if s.states, err = w.platform.ESPStates(local); err != nil {
 		return err
 	}
 	to, all, err := deleted.Drain()
@@ -274,16 +312,35 @@ func (w *Watch) compareSent(
 	for _, c := range counters {
 		c.gone.add(to, all)
 	}
-	if s.after, err = t.Path.Sent(); err != nil {
+	if s.after, err = sentBy(local, tunnels); err != nil {
 		return err
 	}
-	c := counters[t.Name]
+	c := counters[local]
 	s.gone, c.gone = c.gone, goneStates{}
 	now := time.Now()
-	for _, l := range c.alarm.compare(t.Local, s) {
-		w.note(t.Name, api.ClearLeak{Peer: l.peer, Packets: l.packets, Last: now})
+	for _, l := range c.alarm.compare(local, s) {
+		for _, name := range names { // it is not known which of them sent the packets
+			w.note(name, api.ClearLeak{Peer: l.peer, Packets: l.packets, Last: now})
+		}
 	}
 	return nil
+}
+
+// sentBy returns what tunnels sent to each peer.
+func sentBy(local netip.Addr, tunnels []Tunnel) ([]sent, error) {
+	var all []sent
+	for _, t := range tunnels {
+		list, err := t.Path.Sent()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			if p.NBMA.Is4() == local.Is4() {
+				all = append(all, sent{t.Name, p})
+			}
+		}
+	}
+	return all, nil
 }
 
 // AddStatus adds to a status what the daemon knows of clear GRE.
@@ -295,7 +352,7 @@ func (w *Watch) AddStatus(s *api.Status) {
 	}
 	for i := range s.Interfaces {
 		if ifc := &s.Interfaces[i]; ifc.Protected && !ifc.Left && ifc.NBMA.IsValid() {
-			ifc.ClearGRE = w.status(ifc.NBMA, ifc.Name, fence, sums, pairs)
+			ifc.ClearGRE = w.status(ifc.NBMAs(), ifc.Name, fence, sums, pairs)
 		}
 	}
 }
@@ -303,7 +360,7 @@ func (w *Watch) AddStatus(s *api.Status) {
 // status returns what the API shows of an interface's clear GRE: how it is stopped, and what was
 // stopped or left.
 func (w *Watch) status(
-	local netip.Addr, iface string, fence fence.Status, sums, pairs []fence.Crossing,
+	locals []netip.Addr, iface string, fence fence.Status, sums, pairs []fence.Crossing,
 ) *api.ClearGRE {
 	out := &api.ClearGRE{
 		Devices:   copyOf(fence.Devices),
@@ -313,13 +370,13 @@ func (w *Watch) status(
 		Error:     fence.Error,
 	}
 	for _, s := range sums {
-		if s.Local == local {
-			out.StoppedIn, out.StoppedOut = s.In, s.Out
+		if slices.Contains(locals, s.Local) {
+			out.StoppedIn, out.StoppedOut = out.StoppedIn+s.In, out.StoppedOut+s.Out
 		}
 	}
-	if w.behind(iface, local, pairs) {
-		w.noteCauses(iface, local, fence)
-		w.noteStopped(iface, local, pairs)
+	if w.behind(iface, locals, pairs) {
+		w.noteCauses(iface, locals, fence)
+		w.noteStopped(iface, locals, pairs)
 	}
 	out.Causes, out.Leaks = w.leaks(iface)
 	return out

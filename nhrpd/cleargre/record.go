@@ -88,12 +88,12 @@ func (r *record) add(l api.ClearLeak) bool {
 }
 
 // behind reports whether the fence has stopped packets that are not recorded yet.
-func (w *Watch) behind(iface string, local netip.Addr, pairs []fence.Crossing) bool {
+func (w *Watch) behind(iface string, locals []netip.Addr, pairs []fence.Crossing) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.recordOf(iface)
 	return slices.ContainsFunc(pairs, func(p fence.Crossing) bool {
-		if p.Local != local || p.Out == 0 || time.Since(p.OutAt) > LeakShown {
+		if !slices.Contains(locals, p.Local) || p.Out == 0 || time.Since(p.OutAt) > LeakShown {
 			return false
 		}
 		have := r.leaks[p.Remote]

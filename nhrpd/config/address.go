@@ -2,34 +2,63 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
+
+	"cygnet/nhrpd/config/document"
 )
 
-// address checks the overlay address of an interface.
-func (c *checker) address(raw *rawInterface) netip.Prefix {
+// addresses checks the overlay addresses of an interface: one, or one of each family. It also
+// checks the ranges of the overlay's addresses.
+func (c *checker) addresses(raw *rawInterface, i *Interface) {
 	v := raw.Address
-	if !v.set {
-		if !v.present() {
-			c.problem(raw.At.key("address"), "missing; give the overlay address with its prefix length: address = \"10.255.0.11/24\"")
-		}
-		return netip.Prefix{}
+	if !v.Present() {
+		c.Report(raw.At.Key("address"), "missing; give the overlay address with its prefix length: address = \"10.255.0.11/24\"")
 	}
-	p, err := netip.ParsePrefix(v.v)
+	for n, text := range v.V {
+		at := placeOf(v, n)
+		own := c.address(at, text)
+		switch {
+		case !own.IsValid():
+		case !i.Address.IsValid():
+			i.Address = own
+		case i.FamilyOf(own.Addr()) != Family{}:
+			c.Report(at, "found %s beside %s, allowed is one address of each family",
+				own, i.FamilyOf(own.Addr()).Address)
+		default:
+			i.Second.Address = own
+		}
+	}
+	c.overlays(raw, i)
+}
+
+// placeOf returns the place of the n-th text of a setting. One that is alone has the place of the
+// setting.
+func placeOf(v document.Value[document.OneOrMore], n int) document.Place {
+	if len(v.V) == 1 {
+		return v.At
+	}
+	return v.At.Element(n)
+}
+
+// address checks one overlay address of an interface.
+func (c *checker) address(at document.Place, text string) netip.Prefix {
+	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		c.problem(v.at, "found %s, allowed is an address with a prefix length, such as \"10.255.0.11/24\"", quote(v.v))
+		c.Report(at, "found %s, allowed is an address with a prefix length, such as \"10.255.0.11/24\"", document.Quote(text))
 		return netip.Prefix{}
 	}
 	if wrong := notUnicast(p.Addr()); wrong != "" {
-		c.problem(v.at, "found %s, %s; allowed is a unicast address", quote(v.v), wrong)
+		c.Report(at, "found %s, %s; allowed is a unicast address", document.Quote(text), wrong)
 		return netip.Prefix{}
 	}
 	switch host := p.Addr().BitLen() - p.Bits(); {
 	case p.Bits() == 0:
-		c.problem(v.at, "found %s, allowed is a prefix length of 1 and above: the overlay is not the whole world", quote(v.v))
+		c.Report(at, "found %s, allowed is a prefix length of 1 and above: the overlay is not the whole world", document.Quote(text))
 	case host >= 2 && p.Addr() == p.Masked().Addr():
-		c.problem(v.at, "found %s, the address of the network itself; allowed is a host's, such as \"%s/%d\"", quote(v.v), p.Addr().Next(), p.Bits())
+		c.Report(at, "found %s, the address of the network itself; allowed is a host's, such as \"%s/%d\"", document.Quote(text), p.Addr().Next(), p.Bits())
 	case host >= 2 && p.Addr().Is4() && p.Addr() == broadcast(p):
-		c.problem(v.at, "found %s, the broadcast address of its network; allowed is a host's, such as \"%s/%d\"", quote(v.v), p.Addr().Prev(), p.Bits())
+		c.Report(at, "found %s, the broadcast address of its network; allowed is a host's, such as \"%s/%d\"", document.Quote(text), p.Addr().Prev(), p.Bits())
 	}
 	return p
 }
@@ -52,6 +81,8 @@ func notUnicast(a netip.Addr) string {
 		return "an IPv4 address written as IPv6"
 	case a.IsUnspecified():
 		return "the unspecified address"
+	case a.Is4() && a.As4()[0] == 0:
+		return "an address in 0.0.0.0/8, which no host has"
 	case a.IsLoopback():
 		return "a loopback address"
 	case a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
@@ -62,31 +93,64 @@ func notUnicast(a netip.Addr) string {
 	return ""
 }
 
-// underlay checks what the tunnel sends from. A value that is not an address is the name of a
-// device.
-func (c *checker) underlay(raw *rawInterface) Underlay {
-	v := raw.Underlay
-	if !v.set {
-		if !v.present() {
-			c.problem(raw.At.key("underlay"), "missing; give the device or the local address that the tunnel sends from: underlay = \"eth0\"")
+// underlay checks what the tunnel sends from: the name of a device, or one address or one of each
+// IP version. Of a list of devices, uplinks checks those after the first.
+func (c *checker) underlay(raw *rawInterface) (u Underlay) {
+	v := firstOf(raw.Underlay)
+	if !v.Set {
+		if !v.Present() {
+			c.Report(raw.At.Key("underlay"), "missing; give the device or the local address that the tunnel sends from: underlay = \"eth0\"")
 		}
-		return Underlay{}
+		return u
 	}
-	if a, err := netip.ParseAddr(v.v); err == nil {
-		if wrong := notUnicast(a); wrong != "" {
-			c.problem(v.at, "found %s, %s; allowed is a unicast address of this router or a device",
-				quote(v.v), wrong)
-		}
-		return Underlay{Address: a}
+	if allAddresses(raw.Underlay.V) {
+		return c.underlayAddresses(raw)
+	}
+	if _, err := netip.ParseAddr(v.V); err == nil {
+		return u // uplinks reports it
 	}
 	switch {
-	case looksLikeAddress(v.v), v.v == "" || len(v.v) > 15, strings.ContainsAny(v.v, "/ \t\r\n") ||
-		!printable(v.v):
-		c.problem(v.at, "found %s, allowed is a device such as \"eth0\" or an address such as \"198.51.100.1\", without a prefix length", quote(v.v))
-	case v.v == raw.At.last():
-		c.problem(v.at, "found %s, the tunnel itself; allowed is the device that leads to the other routers", quote(v.v))
+	case looksLikeAddress(v.V), !isDeviceName(v.V):
+		c.Report(v.At, "found %s, allowed is a device such as \"eth0\" or an address such as \"198.51.100.1\", without a prefix length", document.Quote(v.V))
+	case v.V == raw.At.Last():
+		c.Report(v.At, "found %s, the tunnel itself; allowed is the device that leads to the other routers", document.Quote(v.V))
 	}
-	return Underlay{Device: v.v}
+	return Underlay{Device: v.V}
+}
+
+// allAddresses reports whether all of the strings are addresses.
+func allAddresses(list []string) bool {
+	return !slices.ContainsFunc(list, func(s string) bool {
+		_, err := netip.ParseAddr(s)
+		return err != nil
+	})
+}
+
+// underlayAddresses checks the local addresses that the tunnel sends from.
+func (c *checker) underlayAddresses(raw *rawInterface) (u Underlay) {
+	at := raw.Underlay.At
+	for _, text := range raw.Underlay.V {
+		a, _ := netip.ParseAddr(text)
+		if wrong := notUnicast(a); wrong != "" {
+			c.Report(at, "found %s, %s; allowed is a unicast address of this router or a device",
+				document.Quote(text), wrong)
+		}
+		of := &u.Address
+		if a.Is6() {
+			of = &u.Address6
+		}
+		if of.IsValid() {
+			c.Report(at, "found %s beside %s; allowed is one address of each IP version", a, *of)
+		}
+		*of = a
+	}
+	return u
+}
+
+// isDeviceName reports whether a network interface may have the name s.
+func isDeviceName(s string) bool {
+	return !looksLikeAddress(s) && s != "" && len(s) <= 15 &&
+		!strings.ContainsAny(s, "/ \t\r\n") && printable(s)
 }
 
 // looksLikeAddress reports whether s is a mistyped address rather than a name: it has only digits
@@ -99,42 +163,43 @@ func looksLikeAddress(s string) bool {
 
 // addr checks a single address. The key may be missing; where its table requires it, the caller
 // reports that.
-func (c *checker) addr(v value[string], example string) netip.Addr {
-	if !v.set {
+func (c *checker) addr(v document.Value[string], example string) netip.Addr {
+	if !v.Set {
 		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(v.v)
+	a, err := netip.ParseAddr(v.V)
 	if err != nil {
-		c.problem(v.at, "found %s, allowed is an address, such as %s", quote(v.v), quote(example))
+		c.Report(v.At, "found %s, allowed is an address, such as %s",
+			document.Quote(v.V), document.Quote(example))
 		return netip.Addr{}
 	}
 	if wrong := notUnicast(a); wrong != "" {
-		c.problem(v.at, "found %s, %s; allowed is a unicast address, such as %s",
-			quote(v.v), wrong, quote(example))
+		c.Report(v.At, "found %s, %s; allowed is a unicast address, such as %s",
+			document.Quote(v.V), wrong, document.Quote(example))
 		return netip.Addr{}
 	}
 	return a
 }
 
 // host checks an address or host name and returns its canonical form.
-func (c *checker) host(v value[string]) string {
-	if a, err := netip.ParseAddr(v.v); err == nil {
+func (c *checker) host(v document.Value[string]) string {
+	if a, err := netip.ParseAddr(v.V); err == nil {
 		if wrong := notUnicast(a); wrong != "" {
-			c.problem(v.at, "found %s, %s; allowed is a unicast address or a host name",
-				quote(v.v), wrong)
+			c.Report(v.At, "found %s, %s; allowed is a unicast address or a host name",
+				document.Quote(v.V), wrong)
 			return ""
 		}
 		return a.String()
 	}
-	if looksLikeAddress(v.v) {
-		c.problem(v.at, "found %s, which is not an address; allowed is an address without prefix length or port, or a host name", quote(v.v))
+	if looksLikeAddress(v.V) {
+		c.Report(v.At, "found %s, which is not an address; allowed is an address without prefix length or port, or a host name", document.Quote(v.V))
 		return ""
 	}
-	if !hostName(v.v) {
-		c.problem(v.at, "found %s, allowed is an address or a host name: labels of at most 63 letters, digits and inner hyphens, with dots between", quote(v.v))
+	if !hostName(v.V) {
+		c.Report(v.At, "found %s, allowed is an address or a host name: labels of at most 63 letters, digits and inner hyphens, with dots between", document.Quote(v.V))
 		return ""
 	}
-	return strings.ToLower(v.v)
+	return strings.ToLower(v.V)
 }
 
 // hostName reports whether s is a host name by RFC 1123 §2.1. It also accepts a trailing dot, and

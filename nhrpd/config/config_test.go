@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/config/secret"
 )
 
 const spoke = `
@@ -55,23 +57,32 @@ func TestSmallestSpoke(t *testing.T) {
 		},
 		Log: Log{Level: slog.LevelInfo, Levels: map[string]slog.Level{}, Format: FormatText},
 		Interfaces: []Interface{{
-			Name:        "gre1",
-			Address:     netip.MustParsePrefix("10.255.0.11/24"),
-			Overlay:     netip.MustParsePrefix("10.255.0.0/24"),
-			Underlay:    Underlay{Device: "eth0"},
-			Key:         &key,
-			TTL:         64,
-			MTU:         1400,
-			Table:       254,
+			Name:         "gre1",
+			Address:      netip.MustParsePrefix("10.255.0.11/24"),
+			Overlay:      netip.MustParsePrefix("10.255.0.0/24"),
+			Underlay:     Underlay{Device: "eth0"},
+			Key:          &key,
+			TTL:          64,
+			MTU:          1400,
+			Table:        254,
+			HostTable:    84,
+			HostRule:     32084,
+			UnderlayRule: 100, UnderlayReturn: 30 * time.Second,
 			HoldingTime: 10 * time.Minute,
 			IdleTime:    5 * time.Minute,
-			Shortcut:    true,
-			Admission:   true,
-			NHS:         []NHS{{NBMA: "hub.example.net"}},
+
+			FallbackDelay: 30 * time.Second,
+			Paths:         Paths{Prove: true, Timeout: 3 * time.Second},
+
+			Shortcut:  true,
+			Admission: true,
+			NHS:       []NHS{{NBMA: "hub.example.net"}},
 			Limits: Limits{
 				Bindings: 10000, Prefixes: 10000, Shortcuts: 4096, Answers: 4096, Held: 1024,
-				Indications: 1000, Errors: 100, Requests: 100, Transit: 1000, SAs: 32,
+				Indications: 1000, Errors: 100, Requests: 100, Transit: 1000, SAs: 32, Links: 1000,
+				MulticastPackets: 1000, MulticastBytes: 1_250_000,
 			},
+			Multicast: Multicast{NHSs: true, Clients: true},
 			Protected: true,
 			IPsec: &IPsec{
 				Identity:       "spoke1.example.net",
@@ -108,8 +119,8 @@ func TestEveryKey(t *testing.T) {
 	key := uint32(0)
 	want := &Config{
 		Daemon: Daemon{
-			APISocket: "/tmp/a.sock", APIGroup: "adm", VICISocket: "/tmp/v.sock",
-			StateDir: "/tmp/s", MaxInitiations: 7,
+			APISocket: "/tmp/a.sock", APIGroup: "adm", APIViewGroup: "users", VICISocket: "/tmp/v.sock",
+			StateDir: "/tmp/s", Metrics: "127.0.0.1:9116", MetricsPeers: 8, MaxInitiations: 7,
 		},
 		Log: Log{Level: slog.LevelWarn, Format: FormatJSON, Levels: map[string]slog.Level{
 			"api": slog.LevelError, "config": slog.LevelWarn, "engine": slog.LevelDebug,
@@ -126,9 +137,15 @@ func TestEveryKey(t *testing.T) {
 				MTU:            1300,
 				Table:          100,
 				Metric:         20,
+				HostTable:      101,
+				HostRule:       999,
+				UnderlayTable:  200,
+				UnderlayVRF:    "inet",
+				UnderlayRule:   99,
+				UnderlayReturn: time.Second,
 				HoldingTime:    65535 * time.Second,
 				IdleTime:       time.Second,
-				Authentication: Secret("pass word"),
+				Authentication: secret.Secret("pass word"),
 				Unique:         true,
 				Redirect:       true,
 				Shortcut:       true,
@@ -137,8 +154,10 @@ func TestEveryKey(t *testing.T) {
 				SourceCheck:    true,
 				NHS: []NHS{
 					{NBMA: "hub.example.net.", Protocol: netip.MustParseAddr("2001:db8:1::2")},
-					{NBMA: "198.51.100.2"},
+					{NBMA: "198.51.100.2", Priority: 255, Cluster: 10},
 				},
+				MaxConnections: map[uint8]int{10: 255},
+				FallbackDelay:  time.Hour,
 				Maps: []Map{
 					{Protocol: netip.MustParseAddr("2001:db8:1::3"), NBMA: netip.MustParseAddr("198.51.100.3")},
 				},
@@ -149,7 +168,21 @@ func TestEveryKey(t *testing.T) {
 				Accept: []netip.Prefix{netip.MustParsePrefix("2001:db8:8000::/33")},
 				Limits: Limits{
 					Bindings: 1, Prefixes: 8, Shortcuts: 2, Answers: 3, Held: 4, Indications: 5,
-					Errors: 6, Requests: 7, Transit: 8, SAs: 9,
+					Errors: 6, Requests: 7, Transit: 8, SAs: 9, Links: 10,
+					MulticastPackets: 10, MulticastBytes: 11,
+				},
+				Multicast: Multicast{
+					Clients: true,
+					Routers: []netip.Addr{netip.MustParseAddr("2001:db8:1::3")},
+					Allow: []netip.Prefix{
+						netip.MustParsePrefix("ff02::/16"), netip.MustParsePrefix("239.0.0.1/32"),
+					},
+					Deny:  []netip.Prefix{netip.MustParsePrefix("ff02::2/128")},
+					Relay: true,
+				},
+				IfState: true,
+				Paths: Paths{
+					Prove: true, ProvenOnly: true, SmallerMTU: true, Timeout: time.Minute,
 				},
 				Protected: true,
 				IPsec: &IPsec{
@@ -171,31 +204,43 @@ func TestEveryKey(t *testing.T) {
 				},
 			},
 			{
-				Name:        "b0",
-				Address:     netip.MustParsePrefix("10.0.0.1/32"),
-				Overlay:     netip.MustParsePrefix("10.0.0.0/30"),
-				Underlay:    Underlay{Device: "eth0"},
-				TTL:         64,
-				MTU:         1400,
-				Table:       254,
-				HoldingTime: 10 * time.Minute,
-				IdleTime:    5 * time.Minute,
-				Server:      true,
-				Limits:      defaultLimits(),
+				Name:           "b0",
+				Address:        netip.MustParsePrefix("10.0.0.1/32"),
+				Overlay:        netip.MustParsePrefix("10.0.0.0/30"),
+				Underlay:       Underlay{Device: "eth0"},
+				TTL:            64,
+				MTU:            1400,
+				Table:          254,
+				HostTable:      84,
+				HostRule:       32084,
+				UnderlayRule:   100,
+				UnderlayReturn: 30 * time.Second,
+				HoldingTime:    10 * time.Minute,
+				IdleTime:       5 * time.Minute,
+
+				FallbackDelay: 30 * time.Second,
+				Paths:         Paths{Prove: true, Timeout: 3 * time.Second},
+
+				Server:    true,
+				Limits:    defaultLimits(),
+				Multicast: Multicast{NHSs: true, Clients: true},
 			},
 		},
 		Warnings: []string{
-			`test.toml:29: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
-			`test.toml:33: interface.a0.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`,
-			`test.toml:72: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
+			`test.toml:38: interface.a0.authentication: the password has 9 characters, and Cisco routers take no more than 8`,
+			`test.toml:42: interface.a0.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`,
+			`test.toml:94: interface.b0.protection: b0 is not protected: GRE and NHRP go over the underlay in clear, and anybody can register and forge`,
 		},
 	}
 	got := mustParse(t, `
 [daemon]
 api_socket = "/tmp/a.sock"
 api_group = "adm"
+api_view_group = "users"
 vici_socket = "/tmp/v.sock"
 state_dir = "/tmp/s"
+metrics = "127.0.0.1:9116"
+metrics_peers = 8
 max_initiations = 7
 [log]
 level = "warn"
@@ -215,6 +260,12 @@ ttl = 255
 mtu = 1300
 table = 100
 metric = 20
+host_table = 101
+underlay_table = 200
+underlay_vrf = "inet"
+underlay_rule = 99
+underlay_return = "1s"
+host_rule = 999
 holding_time = "65535s"
 idle_time = "1s"
 
@@ -226,11 +277,21 @@ server = false
 source_check = true
 nhs = [
   { nbma = "HUB.example.net.", protocol = "2001:db8:1::2" },
-  { nbma = "198.51.100.2" }, # comma at the end
+  { nbma = "198.51.100.2", priority = 255, cluster = 10 }, # comma at the end
 ]
+nhs_cluster = [{ cluster = 10, max_connections = 255 }]
+fallback_delay = "1h"
 map = [{ protocol = "2001:db8:1::3", nbma = "198.51.100.3" }]
 announce = ["2001:db8:2::/48", "2001:db8:3::1/128"]
 accept = ["2001:db8:8000::/33"]
+multicast = ["clients", "2001:db8:1::3"]
+multicast_allow = ["ff02::/16", "239.0.0.1"]
+multicast_deny = ["ff02::2"]
+multicast_relay = true
+if_state = true
+prove_paths = "only"
+path_timeout = "1m"
+large_packets = "smaller_mtu"
 protection = "ipsec"
 [interface.a0.limits]
 bindings = 1
@@ -243,6 +304,9 @@ errors = 6
 requests = 7
 transit = 8
 sas = 9
+links = 10
+multicast_packets = 10
+multicast_bytes = 11
 [interface.a0.ipsec]
 identity = "C=CH, CN=spoke"
 remote_identity = "C=CH, CN=*"

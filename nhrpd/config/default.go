@@ -2,19 +2,27 @@ package config
 
 import (
 	"log/slog"
+	"path/filepath"
 	"time"
+
+	"cygnet/vici/swanctl"
 )
 
 // DefaultAPISocket is the socket at which the daemon listens and the command line connects.
 const DefaultAPISocket = "/run/cygnet/cygnet.sock"
 
-// defaultSwanctlConf is where Debian has the file from which swanctl loads connections.
-const defaultSwanctlConf = "/etc/swanctl/swanctl.conf"
+// DefaultVICISocket returns the socket at which charon listens on this host.
+func DefaultVICISocket() string { return swanctl.PlacesHere().Socket }
+
+// defaultSwanctlConf returns where this host has the file from which swanctl loads connections.
+func defaultSwanctlConf() string {
+	return filepath.Join(swanctl.PlacesHere().Folder, "swanctl.conf")
+}
 
 func defaultDaemon() Daemon {
 	return Daemon{
 		APISocket:      DefaultAPISocket,
-		VICISocket:     "/var/run/charon.vici",
+		VICISocket:     DefaultVICISocket(),
 		StateDir:       "/var/lib/cygnet",
 		MaxInitiations: 32,
 	}
@@ -26,15 +34,25 @@ func defaultLog() Log {
 
 func defaultInterface(name string) Interface {
 	return Interface{
-		Name:        name,
-		TTL:         64,
-		MTU:         1400,
-		Table:       254,
+		Name:  name,
+		TTL:   64,
+		MTU:   1400,
+		Table: 254,
+		// The rule comes before those of VRFs (1000), of the main table, and of sites that give no
+		// priority.
+		UnderlayRule:   100,
+		UnderlayReturn: 30 * time.Second,
+
 		HoldingTime: 10 * time.Minute,
 		IdleTime:    5 * time.Minute,
-		Limits:      defaultLimits(),
-		Protected:   true,
-		Admission:   true,
+
+		FallbackDelay: 30 * time.Second,
+
+		Limits:    defaultLimits(),
+		Multicast: Multicast{NHSs: true, Clients: true},
+		Paths:     Paths{Prove: true, Timeout: 3 * time.Second},
+		Protected: true,
+		Admission: true,
 	}
 }
 
@@ -50,6 +68,10 @@ func defaultLimits() Limits {
 		Requests:    100,
 		Transit:     1000,
 		SAs:         32,
+		Links:       1000,
+
+		MulticastPackets: 1000,
+		MulticastBytes:   1_250_000, // 10 Mbit/s
 	}
 }
 

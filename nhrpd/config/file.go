@@ -4,90 +4,92 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"cygnet/nhrpd/config/document"
+	"cygnet/nhrpd/config/hostfile"
+	"cygnet/nhrpd/config/secret"
 )
 
-// maxFile bounds the size of a file. No sensible configuration or secret comes near it.
-const maxFile = 1 << 20
-
-// fileReader reads a file and finds out who may read or change it.
-type fileReader func(path string) (*file, error)
-
-// readFile reads a regular file. It opens the file with O_NONBLOCK, since opening a pipe would
-// otherwise wait for its writer.
-func readFile(path string) (*file, error) {
-	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer opened.Close()
-	info, err := opened.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	f := accessOf(path, info)
-	if f.data, err = io.ReadAll(io.LimitReader(opened, maxFile+1)); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(f.data) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
-	}
-	return &f, nil
-}
-
 // absolute checks the path of a file.
-func (c *checker) absolute(v value[string], def string) string {
-	if !v.set {
+func (c *checker) absolute(v document.Value[string], def string) string {
+	if !v.Set {
 		return def
 	}
-	if !filepath.IsAbs(v.v) || filepath.Clean(v.v) != v.v {
-		c.problem(v.at, "found %s, allowed is an absolute path without . and .. in it", quote(v.v))
+	if !filepath.IsAbs(v.V) || filepath.Clean(v.V) != v.V {
+		c.Report(v.At, "found %s, allowed is an absolute path without . and .. in it",
+			document.Quote(v.V))
 	}
-	return v.v
+	return v.V
 }
 
 // secretFile returns the secret in a file, without the end of its line. It shows no value that is
 // not a path, since that may be the secret itself.
-func (c *checker) secretFile(v value[string]) Secret {
-	if v.set && (!filepath.IsAbs(v.v) || filepath.Clean(v.v) != v.v) {
-		c.problem(v.at, "allowed is the absolute path, without . and .. in it, of a file that holds the secret")
+func (c *checker) secretFile(v document.Value[string]) secret.Secret {
+	if v.Set && (!filepath.IsAbs(v.V) || filepath.Clean(v.V) != v.V) {
+		c.Report(v.At, "allowed is the absolute path, without . and .. in it, of a file that holds the secret")
 		return nil
 	}
-	if !v.set || c.read == nil {
+	if !v.Set || c.read == nil {
 		return nil
 	}
-	f, err := c.read(v.v)
+	f, err := c.read(v.V)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		c.problem(v.at, "%s does not exist; create it readable by root alone: install -m 600 /dev/stdin %s", v.v, v.v)
+		c.Report(v.At, "%s does not exist; create it readable by root alone: install -m 600 /dev/stdin %s", v.V, v.V)
 		return nil
 	case errors.Is(err, fs.ErrPermission):
-		c.problem(v.at, "no permission to read %s; run this as root", v.v)
+		c.Report(v.At, "no permission to read %s; run this as root", v.V)
 		return nil
 	case err != nil:
-		c.problem(v.at, "%v", err)
+		c.Report(v.At, "%v", err)
 		return nil
 	}
-	if wrong := cmp.Or(f.readable(v.v), f.writable(v.v, os.Geteuid())); wrong != "" {
-		c.problem(v.at, "%s", wrong)
+	if wrong := cmp.Or(f.ReadFault(v.V), f.WriteFault(v.V, os.Geteuid())); wrong != "" {
+		c.Report(v.At, "%s", wrong)
 		return nil
 	}
-	secret := bytes.TrimSuffix(bytes.TrimSuffix(f.data, []byte("\n")), []byte("\r"))
+	text := bytes.TrimSuffix(bytes.TrimSuffix(f.Data, []byte("\n")), []byte("\r"))
 	switch {
-	case len(secret) == 0:
-		c.problem(v.at, "%s holds no secret: its first line is empty", v.v)
-	case bytes.IndexByte(secret, '\n') >= 0:
-		c.problem(v.at, "%s has several lines, allowed is the secret alone on one line", v.v)
-	case !c.foreignLine(v, secret):
-		c.warnOfNotation(v, secret)
+	case len(text) == 0:
+		c.Report(v.At, "%s holds no secret: its first line is empty", v.V)
+	case bytes.IndexByte(text, '\n') >= 0:
+		c.Report(v.At, "%s has several lines, allowed is the secret alone on one line", v.V)
+	default:
+		c.notation(v, text)
 	}
-	return secret
+	return text
+}
+
+// notation refuses a secret that is a line of another program's file. It warns of characters that
+// were hardly meant to be part of the secret.
+func (c *checker) notation(v document.Value[string], text []byte) {
+	if fault := secret.LineFault(v.V, text); fault != "" {
+		c.Report(v.At, "%s", fault)
+	} else if warning := secret.NotationWarning(v.V, text); warning != "" {
+		c.Warn(v.At, "%s", warning)
+	}
+}
+
+// checkAccess refuses a configuration that others may change, and a configuration that holds a
+// password and that others may read.
+func (c *checker) checkAccess(name string, f *hostfile.File, raw *rawFile) {
+	password := document.Place(nil)
+	for _, in := range raw.Interface {
+		if !in.Authentication.Set {
+			continue
+		}
+		if file, _ := c.Where(in.Authentication.At); file == name {
+			password = in.Authentication.At
+		}
+	}
+	wrong := f.WriteFault(name, os.Geteuid())
+	switch {
+	case password == nil && f.Mode&0o002 != 0, password != nil && wrong != "":
+		c.Report(password, "%s", wrong)
+	case password != nil && f.Mode&0o007 != 0:
+		c.Report(password, "everybody on this host may read %s with the password in it (mode %04o); change the password, then use authentication_file, or chmod 640 %s", name, f.Mode.Perm(), name)
+	}
 }

@@ -1,19 +1,23 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
-	"reflect"
-	"regexp"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
-	"github.com/BurntSushi/toml"
+	"cygnet/nhrpd/config/document"
+	"cygnet/nhrpd/config/hostfile"
+	"cygnet/nhrpd/config/secret"
 )
 
-// Load reads the configuration file and the secrets that it names, and checks everything. If
+// Load reads the configuration file, the further files in the folder conf.d beside it, and the
+// secrets that they name, and checks everything. If
 // anything is wrong, it returns no Config, and the error joins a *[Problem] for each fault. If a
 // file cannot be opened, the error wraps the system's error.
 func Load(path string) (*Config, error) {
@@ -28,37 +32,108 @@ func Load(path string) (*Config, error) {
 // may return a Config together with the error; every faulty value in it is the default or zero. It
 // returns no Config if the file does not exist or is not TOML.
 func LoadFaulty(path string) (*Config, error) {
-	f, err := readFile(path)
+	names := []string{path}
+	further, err := furtherFiles(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c := &checker{file: path, read: readFile, legacyConf: "/etc/ipsec.conf"}
-	return c.parse(f.data, f)
+	var texts []document.File
+	var files []*hostfile.File
+	for _, name := range append(names, further...) {
+		f, err := hostfile.Read(name)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
+		}
+		texts = append(texts, document.File{Name: name, Data: f.Data})
+		files = append(files, f)
+	}
+	c := &checker{read: hostfile.Read, legacyConf: "/etc/ipsec.conf"}
+	return c.parse(texts, files)
+}
+
+// furtherFiles lists the further files of a configuration, in the order of their names: those in
+// the folder conf.d beside it whose names end in ".toml" and do not begin with a dot.
+func furtherFiles(path string) ([]string, error) {
+	folder := filepath.Join(filepath.Dir(path), "conf.d")
+	entries, err := os.ReadDir(folder) // sorted
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); filepath.Ext(name) == ".toml" && !strings.HasPrefix(name, ".") {
+			names = append(names, filepath.Join(folder, name))
+		}
+	}
+	return names, nil
+}
+
+// Files returns the files of the configuration at a path: that file, and those in conf.d beside it.
+func Files(path string) ([]string, error) {
+	further, err := furtherFiles(path)
+	return append([]string{path}, further...), err
+}
+
+// WithoutSecrets returns a file of the configuration for the eyes of others; see
+// [document.WithoutSecrets].
+func WithoutSecrets(data []byte) ([]byte, error) {
+	return document.WithoutSecrets(data, &rawFile{})
+}
+
+// Secrets returns the secrets that the configuration has or names.
+func (c *Config) Secrets() []secret.Secret {
+	var all []secret.Secret
+	for i := range c.Interfaces {
+		all = append(all, c.Interfaces[i].Authentication)
+		if s := c.Interfaces[i].IPsec; s != nil {
+			all = append(all, s.PSK)
+		}
+	}
+	return all
 }
 
 // Parse does what [Load] does, with data as the content of the file. It opens no other file:
 // secrets that the configuration takes from files stay empty. The name stands for the file in
 // messages.
 func Parse(data []byte, name string) (*Config, error) {
-	c := &checker{file: name}
-	cfg, err := c.parse(data, nil)
+	cfg, err := new(checker).parse([]document.File{{Name: name, Data: data}}, nil)
 	if err != nil {
 		return nil, err
 	}
 	return cfg, nil
 }
 
-// parse checks data, which was read from the file of; of is nil if there is no file. parse may
-// return a configuration together with an error, see [LoadFaulty].
-func (c *checker) parse(data []byte, of *file) (*Config, error) {
-	var tree map[string]any
-	if err := toml.Unmarshal(data, &tree); err != nil {
-		return nil, c.syntax(data, err)
-	}
-	c.lines = locate(string(data))
+// Problem is one fault in a configuration file. The error of [Load] or [Parse] is one Problem or
+// several joined: those in the configuration in the order of the file, then those in swanctl.conf
+// and the files that it includes.
+type Problem = document.Problem
+
+// checker checks what a document says, and adds to it what is wrong.
+type checker struct {
+	*document.Document
+
+	// read reads files that the configuration names; nil: they are not opened
+	read       func(path string) (*hostfile.File, error)
+	legacyConf string // path of ipsec.conf
+	obstacles  []string
+}
+
+// parse checks the texts of the configuration. They were read from the files of, in the same order;
+// of is empty if there are no files. parse may return a configuration together with an error, see
+// [LoadFaulty].
+func (c *checker) parse(texts []document.File, of []*hostfile.File) (*Config, error) {
 	var raw rawFile
-	c.decodeTable(nil, tree, reflect.ValueOf(&raw).Elem())
-	c.checkAccess(of, &raw)
+	read, err := document.ReadFiles(texts, &raw)
+	if err != nil {
+		return nil, err
+	}
+	c.Document = read
+	for i, f := range of {
+		c.checkAccess(texts[i].Name, f, &raw)
+	}
 
 	cfg := &Config{Daemon: c.daemon(&raw.Daemon), Log: c.log(&raw.Log)}
 	for _, name := range slices.Sorted(maps.Keys(raw.Interface)) {
@@ -67,60 +142,8 @@ func (c *checker) parse(data []byte, of *file) (*Config, error) {
 	}
 	c.overlaps(cfg.Interfaces)
 	if len(cfg.Interfaces) == 0 {
-		c.warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
+		c.Warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
 	}
-	cfg.Warnings, cfg.Obstacles = c.warnings, c.obstacles
-	return cfg, c.err()
-}
-
-// typographic holds the quotation marks that pasted text may have instead of " and '.
-const typographic = "“”„‟«»‘’‚‛"
-
-// quoted matches the part of the parser's message that quotes the file. If somebody wrote a
-// password without quotation marks, that part is the password.
-var quoted = regexp.MustCompile(` but found "(?:[^"\\]|\\.)*" instead`)
-
-// syntax turns the parser's error into a Problem. It removes what the parser quotes from the file,
-// since that may be a password.
-func (c *checker) syntax(data []byte, err error) error {
-	var parse toml.ParseError
-	if !errors.As(err, &parse) {
-		return &Problem{File: c.file, Text: "not TOML: " + err.Error()}
-	}
-	p := &Problem{
-		File: c.file, Line: parse.Position.Line,
-		Text: "not TOML: " + quoted.ReplaceAllString(parse.Message, "; a string is written in quotes"),
-	}
-	lines := bytes.Split(data, []byte("\n"))
-	if p.Line < 1 || p.Line > len(lines) {
-		return p
-	}
-	line := string(lines[p.Line-1])
-	if strings.ContainsAny(line, typographic) {
-		p.Text = "not TOML: typographic quotes, which word processors and web pages put in the place of \"; write plain ones: key = \"value\""
-	} else if strings.Contains(line, "authentication") {
-		p.Text = "not TOML; a password is written in quotes: authentication = \"…\""
-	} else if key := unquoted(line); key != "" {
-		p.Text = "not TOML; a string is written in quotes: " + key + " = \"…\""
-	}
-	return p
-}
-
-var (
-	inQuotes  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'`)
-	bareValue = regexp.MustCompile(`([A-Za-z0-9_-]+)\s*=\s*([^\s,"'{}\[\]=][^,"'{}\[\]=]*)`)
-	bareTOML  = regexp.MustCompile(`^(?:true|false|[+-]?(?:0[xob])?[0-9a-fA-F_]+(?:\.[0-9_]+)?(?:[eE][+-]?[0-9_]+)?)$`)
-)
-
-// unquoted returns the key of the first value in a line that is neither quoted nor a number, true
-// or false. It returns "" if there is none.
-func unquoted(line string) string {
-	line = inQuotes.ReplaceAllString(line, `""`)
-	line, _, _ = strings.Cut(line, "#")
-	for _, found := range bareValue.FindAllStringSubmatch(line, -1) {
-		if !bareTOML.MatchString(strings.TrimSpace(found[2])) {
-			return found[1]
-		}
-	}
-	return ""
+	cfg.Warnings, cfg.Obstacles = c.Warnings, c.obstacles
+	return cfg, c.Err()
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"cygnet/nhrpd/config/hostfile"
 )
 
 // site is a folder with a configuration and a pre-shared key.
@@ -71,7 +73,7 @@ func TestLoadRefusesBadSecrets(t *testing.T) {
 		{"empty", "", 0o600, "holds no secret"},
 		{"an empty line", "\n", 0o600, "holds no secret"},
 		{"several lines", "0123456789abcdef\nabc\n", 0o600, "has several lines"},
-		{"too large", strings.Repeat("x", maxFile+1), 0o600, "is larger than"},
+		{"too large", strings.Repeat("x", hostfile.MaxSize+1), 0o600, "is larger than"},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
 			s := newSite(t)
@@ -176,4 +178,22 @@ func TestLoadMissingConfiguration(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Two interfaces that share their SAs may name two files for one secret, but not two secrets.
+func TestLoadComparesSecretsOfSharedSAs(t *testing.T) {
+	s := newSite(t)
+	s.write("one.psk", "a secret that is long enough\n", 0o600)
+	s.write("two.psk", "a secret that is long enough\n", 0o600)
+	further := "[interface.gre2]\naddress = \"10.254.0.11/24\"\nunderlay = \"eth0\"\nkey = 43\n" +
+		"[interface.gre2.ipsec]\nidentity = \"spoke1.example.net\"\npsk_file = \"" +
+		s.path("two.psk") + "\""
+	s.spoke("[interface.gre1.ipsec]\npsk_file = \"" + s.path("one.psk") + "\"\n" + further)
+	if _, err := Load(s.path("cygnet.toml")); err != nil {
+		t.Errorf("one secret in two files: %v", err)
+	}
+	s.write("two.psk", "another secret of that length\n", 0o600)
+	wantProblem(t, s, "interface.gre2.ipsec.psk_file",
+		"the secret in "+s.path("two.psk")+" differs from that in "+s.path("one.psk")+
+			" (interface.gre1.ipsec.psk_file), but gre1 and gre2 send from eth0")
 }

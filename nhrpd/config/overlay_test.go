@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,6 +21,44 @@ func TestOverlayRange(t *testing.T) {
 		if got := mustParse(t, spokeWith(c.lines)).Interfaces[0].Overlay; got.String() != c.want {
 			t.Errorf("%s: the overlay is %s, want %s", c.lines, got, c.want)
 		}
+	}
+}
+
+// With both families, each has an address and a range of its own, in whatever order they are
+// written. Prefixes, addresses of servers, maps and rules may be of either.
+func TestBothFamilies(t *testing.T) {
+	i := mustParse(t, spokeWith(`address = ["fd00:255::11/128", "10.255.0.11/24"]
+overlay = ["10.255.0.0/16", "fd00:255::/64"]
+nhs = [{ nbma = "hub.example.net", protocol = ["10.255.0.1", "fd00:255::1"] }]
+map = [{ protocol = "10.255.0.12", nbma = "203.0.113.12" }, { protocol = "fd00:255::12", nbma = "203.0.113.12" }]
+announce = ["172.16.1.0/24", "fd01:1::/64"]
+accept = ["172.16.0.0/12", "fd01::/16"]
+multicast = ["nhs", "10.255.0.12", "fd00:255::12"]
+`)).Interfaces[0]
+	want := []Family{
+		{netip.MustParsePrefix("fd00:255::11/128"), netip.MustParsePrefix("fd00:255::/64")},
+		{netip.MustParsePrefix("10.255.0.11/24"), netip.MustParsePrefix("10.255.0.0/16")},
+	}
+	if got := i.Families(); !slices.Equal(got, want) {
+		t.Errorf("the families are %v, want %v", got, want)
+	}
+	if n := i.NHS[0]; n.Protocol.String() != "10.255.0.1" || n.Second.String() != "fd00:255::1" {
+		t.Errorf("the NHS is %+v", n)
+	}
+	if len(i.Maps) != 2 || len(i.Announce) != 2 || len(i.Accept) != 2 ||
+		len(i.Multicast.Routers) != 2 {
+		t.Errorf("something of one family is missing: %+v", i)
+	}
+	if i.FamilyOf(netip.Addr{}) != (Family{}) {
+		t.Error("the zero address has a family")
+	}
+}
+
+// A list of one address is that address.
+func TestListOfOneAddress(t *testing.T) {
+	i := mustParse(t, spokeWith(`address = ["10.255.0.11/24"]`)).Interfaces[0]
+	if i.Address.String() != "10.255.0.11/24" || i.Second != (Family{}) {
+		t.Errorf("the addresses are %v", i.Families())
 	}
 }
 

@@ -18,7 +18,7 @@ var faults = []struct {
 	{"an unknown key names its near miss", `holdingtime = "10m"`,
 		[]string{`interface.gre1.holdingtime: unknown key; did you mean "holding_time"?`}},
 	{"an unknown key that is near nothing lists what is allowed", "[interface.gre1.limits]\nfrobnication = 1",
-		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, prefixes, requests, sas, shortcuts, transit`}},
+		[]string{`interface.gre1.limits.frobnication: unknown key; allowed here: answers, bindings, errors, held, indications, links, multicast_bytes, multicast_packets, prefixes, requests, sas, shortcuts, transit`}},
 	{"a key in the wrong table names the right one", `dpd_delay = "10s"`,
 		[]string{`interface.gre1.dpd_delay: unknown key; it belongs in [interface.gre1.ipsec]`}},
 	{"an unknown table", "[deamon]",
@@ -40,6 +40,26 @@ var faults = []struct {
 	{"a key of an element, too", `nhs = [{ nmba = "hub" }]`,
 		[]string{`interface.gre1.nhs[0].nmba: unknown key; did you mean "nbma"?`,
 			`interface.gre1.nhs[0].nbma: missing; give the server's address or host name: { nbma = "hub.example.net" }`}},
+
+	{"several underlays are devices", `underlay = ["192.0.2.1", "eth1"]`,
+		[]string{`interface.gre1.underlay[0]: found an address beside other underlays; allowed are devices only, whose addresses are followed`}},
+	{"of several underlays each is named once", `underlay = ["eth0", "eth0", "wwan 0"]`,
+		[]string{`interface.gre1.underlay[1]: found "eth0", which is there already; allowed is each device once`,
+			`interface.gre1.underlay[2]: found "wwan 0", allowed is a device such as "wwan0"`}},
+	{"there is a bound for underlays", `underlay = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]`,
+		[]string{`interface.gre1.underlay: found 9 devices, allowed are 8`}},
+
+	{"a priority is one of Cisco's", `nhs = [{ nbma = "hub", priority = 256, cluster = 11 }]`,
+		[]string{`interface.gre1.nhs[0].priority: found 256, allowed is 0 to 255`,
+			`interface.gre1.nhs[0].cluster: found 11, allowed is 0 to 10`}},
+	{"a cluster needs its maximum", `nhs_cluster = [{ cluster = 0 }]`,
+		[]string{`interface.gre1.nhs_cluster[0].max_connections: missing; a cluster needs both: { cluster = 0, max_connections = 1 }`}},
+	{"of at least one", `nhs_cluster = [{ cluster = 0, max_connections = 0 }]`,
+		[]string{`interface.gre1.nhs_cluster[0].max_connections: found 0, allowed is 1 to 255`}},
+	{"a cluster is named once", `nhs_cluster = [{ cluster = 0, max_connections = 1 }, { cluster = 0, max_connections = 2 }]`,
+		[]string{`interface.gre1.nhs_cluster[1].cluster: found 0 again, after interface.gre1.nhs_cluster[0].cluster; allowed is each cluster once`}},
+	{"the fallback delay has a bound", `fallback_delay = "2h"`,
+		[]string{`interface.gre1.fallback_delay: found 2h, allowed is 0s to 1h`}},
 
 	{"the overlay address is needed", `address =`,
 		[]string{`interface.gre1.address: missing; give the overlay address with its prefix length: address = "10.255.0.11/24"`}},
@@ -92,6 +112,32 @@ var faults = []struct {
 			`interface.gre1.metric: found -1, allowed is 0 to 4294967295`}},
 	{"IPv6 needs 1280", "address = \"2001:db8::1/64\"\nmtu = 1279",
 		[]string{`interface.gre1.mtu: found 1279, allowed is 1280 to 65000`}},
+	{"a table for host routes has a rule of its own", "table = 100\nhost_table = 101",
+		[]string{`interface.gre1.host_table: found 101 without host_rule; give the priority of a rule before the one that leads to table 100, such as host_rule = 999`}},
+	{"the underlay's table is none of the kernel's", "underlay_table = 254",
+		[]string{`interface.gre1.underlay_table: found 254, one of the kernel's own tables; allowed is a table of the underlay's own, such as 100`}},
+	{"the underlay has a table of its own", "table = 100\nunderlay_table = 100",
+		[]string{`interface.gre1.underlay_table: found 100, which is a table for routes by the tunnel; allowed is a table of the underlay's own, such as 100`}},
+	{"the underlay is in a VRF, not in the tunnel", `underlay_vrf = "gre1"`,
+		[]string{`interface.gre1.underlay_vrf: found "gre1", the device of the tunnel or of the underlay itself; allowed is the VRF that the underlay is in`}},
+	{"a VRF has a device's name", `underlay_vrf = "the internet"`,
+		[]string{`interface.gre1.underlay_vrf: found "the internet", allowed is the name of a VRF, such as "inet"`}},
+	{"it is none of the kernel's", "host_table = 254",
+		[]string{`interface.gre1.host_table: found 254, one of the kernel's own tables; allowed is any other, such as 84, or 0 for none`}},
+	{"it holds host routes only", "table = 100\nhost_table = 100\nhost_rule = 9",
+		[]string{`interface.gre1.host_table: found 100, which is the table of the interface; allowed is another one, which nothing else uses, or 0 for none`}},
+	{"its rule comes before the main table's", "host_rule = 32766",
+		[]string{`interface.gre1.host_rule: found 32766, allowed is 1 to 32765`}},
+	{"another interface does not use it", "[interface.gre2]\naddress = \"10.9.0.1/24\"\nunderlay = \"eth1\"\nprotection = \"none\"\ntable = 84",
+		[]string{`interface.gre1.host_table: found 84, which is the table of gre2; allowed is one that nothing else uses`}},
+	{"a VRF leaves no room for one", "vrf = \"blue\"\nhost_table = 101\nhost_rule = 9",
+		[]string{`interface.gre1.host_table: found 101 beside vrf, and the rule that leads to such a table would hold in every VRF and outside of them; allowed is 0, for none`}},
+	{"a VRF is a device", `vrf = "a VRF"`,
+		[]string{`interface.gre1.vrf: found "a VRF"; allowed is the name of a VRF, such as blue (ip link add blue up type vrf table 10)`}},
+	{"of its own", `vrf = "gre1"`,
+		[]string{`interface.gre1.vrf: found "gre1", the name of the tunnel itself; allowed is the name of a VRF`}},
+	{"in one VRF, overlays are separate", "vrf = \"blue\"\n[interface.gre2]\naddress = \"10.255.0.1/23\"\nunderlay = \"eth1\"\nprotection = \"none\"\nvrf = \"blue\"",
+		[]string{`interface.gre2.address: found 10.255.0.1/23, which overlaps with 10.255.0.11/24 of gre1 in the same routing table; allowed are separate overlays, or a table for each`}},
 	{"the local table is the kernel's", `table = 255`,
 		[]string{`interface.gre1.table: found 255, the kernel's own table of local addresses; allowed is any other, such as 254, the main table`}},
 	{"the holding time is a 16-bit number of seconds", `holding_time = "65536s"`,
@@ -102,6 +148,46 @@ var faults = []struct {
 		[]string{`interface.gre1.idle_time: found 1ms, allowed is 1s to 24h`}},
 	{"limits have ranges", "[interface.gre1.limits]\nheld = 0",
 		[]string{`interface.gre1.limits.held: found 0, allowed is 1 to 1000000`}},
+	{"prove_paths is a word", `prove_paths = "yes"`,
+		[]string{`interface.gre1.prove_paths: found "yes"; allowed: off, on, only`}},
+	{"mtu is a number or auto", `mtu = "big"`,
+		[]string{`interface.gre1.mtu: found "big"; allowed are "auto" and a number of bytes`}},
+	{"mss is a number, auto or off", "mss = \"tiny\"",
+		[]string{`interface.gre1.mss: found "tiny"; ` +
+			`allowed are "auto", "off" and a number of bytes`}},
+	{"mss has a range", "mss = 100",
+		[]string{`interface.gre1.mss: found 100, allowed is 536 to 65535`}},
+	{"outer_df is a word", `outer_df = "path"`,
+		[]string{`interface.gre1.outer_df: found "path"; allowed: always, copy, never`}},
+	{"large_packets is a word", `large_packets = "mtu"`,
+		[]string{`interface.gre1.large_packets: found "mtu"; allowed: hub, smaller_mtu`}},
+	{"path_timeout has a range", `path_timeout = "100ms"`,
+		[]string{`interface.gre1.path_timeout: found 100ms, allowed is 1s to 1m`}},
+	{"an authorizer has a path", `authorize = "authz.sock"`,
+		[]string{`interface.gre1.authorize: found "authz.sock", allowed is the absolute path of a socket, of at most 107 bytes`}},
+	{"an authorizer has little time", "authorize_timeout = \"1m\"\nauthorize_default = \"deny\"",
+		[]string{
+			`interface.gre1.authorize_default: found "deny"; allowed: allow, refuse`,
+			`interface.gre1.authorize_timeout: found 1m, allowed is 100ms to 10s`,
+		}},
+	{"if_state follows NHSs", "if_state = true\nnhs = []",
+		[]string{`interface.gre1.if_state: found true, and no NHS is configured for it to follow; allowed with nhs`}},
+	{"a receiver is a word or an overlay address", "multicast = [\"client\"]",
+		[]string{`interface.gre1.multicast[0]: found "client", allowed are "nhs", "clients" and overlay addresses of routers`}},
+	{"a receiver has the overlay's family", "multicast = [\"fd00::1\"]",
+		[]string{`interface.gre1.multicast[0]: found fd00::1, allowed is an address of the overlay's family, which is that of 10.255.0.11/24; for both families, give address one of each`}},
+	{"a router does not receive from itself", "multicast = [\"10.255.0.11\"]",
+		[]string{`interface.gre1.multicast[0]: found 10.255.0.11, the overlay address of this router`}},
+	{"a receiver is named once", "multicast = [\"10.255.0.12\", \"10.255.0.12\"]",
+		[]string{`interface.gre1.multicast[1]: found 10.255.0.12 twice`}},
+	{"a group is one", "multicast_allow = [\"10.0.0.0/8\"]",
+		[]string{`interface.gre1.multicast_allow[0]: found 10.0.0.0/8, which holds no groups; allowed is a prefix inside 224.0.0.0/4 or ff00::/8`}},
+	{"a prefix of groups is masked", "multicast_allow = [\"239.0.0.1/8\"]",
+		[]string{`interface.gre1.multicast_allow[0]: found 239.0.0.1/8, which has bits set beyond its length; allowed is 239.0.0.0/8`}},
+	{"a group is in one list", "multicast_allow = [\"239.0.0.0/8\"]\nmulticast_deny = [\"239.0.0.0/8\"]",
+		[]string{`interface.gre1.multicast_deny[0]: found 239.0.0.0/8 twice`}},
+	{"relaying needs admission", "multicast_relay = true\nadmission = false",
+		[]string{`interface.gre1.multicast_relay: found true with admission = false, which would let anybody send to all routers; allowed with admission = true`}},
 	{"an identity may have the SAs of two ends that dial and rekey", "[interface.gre1.limits]\nsas = 3",
 		[]string{`interface.gre1.limits.sas: found 3, allowed is 4 to 1000000`}},
 	{"an empty password is none", `authentication = ""`,
@@ -125,13 +211,31 @@ var faults = []struct {
 	{"an NHS is in the overlay", `nhs = [{ nbma = "hub", protocol = "10.254.0.1" }]`,
 		[]string{`interface.gre1.nhs[0].protocol: found 10.254.0.1, allowed is an address in the overlay 10.255.0.0/24`}},
 	{"and of its family", `nhs = [{ nbma = "hub", protocol = "2001:db8::1" }]`,
-		[]string{`interface.gre1.nhs[0].protocol: found 2001:db8::1, allowed is an address of the overlay's family, which is that of 10.255.0.11/24`}},
-	{"NBMA addresses are IPv4", "underlay = \"2001:db8::11\"\nnhs = [{ nbma = \"2001:db8::1\" }]\nmap = [{ protocol = \"10.255.0.3\", nbma = \"2001:db8::3\" }]",
-		[]string{`interface.gre1.underlay: found 2001:db8::11, ` + noIPv6,
-			`interface.gre1.nhs[0].nbma: found 2001:db8::1, ` + noIPv6,
-			`interface.gre1.map[0].nbma: found 2001:db8::3, ` + noIPv6}},
+		[]string{`interface.gre1.nhs[0].protocol: found 2001:db8::1, allowed is an address of the overlay's family, which is that of 10.255.0.11/24; for both families, give address one of each`}},
+	{"one address of each family", `address = ["10.255.0.11/24", "fd00::11/64", "10.254.0.11/24"]`,
+		[]string{`interface.gre1.address[2]: found 10.254.0.11/24 beside 10.255.0.11/24, allowed is one address of each family`}},
+	{"no address", `address = []`,
+		[]string{`interface.gre1.address: found a list, allowed is a string, or a list of strings such as ["…"]`}},
+	{"one range of each family", "address = [\"10.255.0.11/24\", \"fd00::11/64\"]\noverlay = [\"fd00::/48\", \"fd00::/60\", \"10.254.0.0/24\"]",
+		[]string{`interface.gre1.overlay[1]: found fd00::/60 beside fd00::/48, allowed is one prefix of each family`,
+			`interface.gre1.overlay[2]: found 10.254.0.0/24, allowed is a prefix that contains address, 10.255.0.11/24`}},
+	{"one address of an NHS of each family", "address = [\"10.255.0.11/24\", \"fd00::11/64\"]\nnhs = [{ nbma = \"hub\", protocol = [\"10.255.0.1\", \"10.255.0.2\", \"fd00::11\", \"fe80::1\"] }]",
+		[]string{`interface.gre1.nhs[0].protocol[1]: found 10.255.0.2 beside 10.255.0.1, allowed is one address of each family`,
+			`interface.gre1.nhs[0].protocol[2]: found fd00::11, this router's own overlay address; allowed is the server's`,
+			`interface.gre1.nhs[0].protocol[3]: found "fe80::1", a link-local address; allowed is a unicast address, such as "10.255.0.1"`}},
+	{"an IPv6 overlay needs its MTU", "address = [\"10.255.0.11/24\", \"fd00::11/64\"]\nmtu = 1200",
+		[]string{`interface.gre1.mtu: found 1200, allowed is 1280 to 65000`}},
+	{"NBMA addresses are of the underlay's IP versions", "underlay = \"2001:db8::11\"\nnhs = [{ nbma = \"192.0.2.1\" }]\nmap = [{ protocol = \"10.255.0.3\", nbma = \"2001:db8::3\" }]",
+		[]string{`interface.gre1.nhs[0].nbma: found 192.0.2.1, and underlay has 2001:db8::11 only; give underlay an address of the same IP version too`}},
+	{"an underlay has one address of each IP version", `underlay = ["192.0.2.1", "2001:db8::1", "192.0.2.2"]`,
+		[]string{`interface.gre1.underlay: found 192.0.2.2 beside 192.0.2.1; allowed is one address of each IP version`}},
+	{"IPv6 addresses need IPsec", "protection = \"none\"\nnhs = [{ nbma = \"2001:db8::1\" }]",
+		[]string{`interface.gre1.nhs[0].nbma: found 2001:db8::1, an IPv6 address, and protection = "none"; allowed with IPsec, or an IPv4 address: without SAs nothing shows that a peer at an IPv6 address is there (the overlay may be IPv6)`,
+			`interface.gre1.protection: found "none" together with [interface.gre1.ipsec]; allowed is one of the two`}},
 	{"a map needs both", `map = [{ nbma = "198.51.100.1" }]`,
 		[]string{`interface.gre1.map[0].protocol: missing; a map needs both: { protocol = "10.255.0.12", nbma = "203.0.113.12" }`}},
+	{"a map leads to no mark", `map = [{ protocol = "10.255.0.3", nbma = "0.0.0.5" }]`,
+		[]string{`interface.gre1.map[0].nbma: found "0.0.0.5", an address in 0.0.0.0/8, which no host has; allowed is a unicast address, such as "203.0.113.12"`}},
 	{"a map names others", `map = [{ protocol = "10.255.0.11", nbma = "198.51.100.1" }]`,
 		[]string{`interface.gre1.map[0].protocol: found 10.255.0.11, this router's own overlay address; allowed is a peer's`}},
 	{"each overlay address is mapped once", "map = [{ protocol = \"10.255.0.3\", nbma = \"198.51.100.1\" }, { protocol = \"10.255.0.3\", nbma = \"198.51.100.2\" }]",
@@ -147,7 +251,7 @@ var faults = []struct {
 		[]string{`interface.gre1.accept[0]: found 0.0.0.0/0, nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above`,
 			`interface.gre1.accept[1]: found 128.0.0.0/1, nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above`}},
 	{"of the overlay's family", `announce = ["2001:db8::/48"]`,
-		[]string{`interface.gre1.announce[0]: found 2001:db8::/48, allowed is a prefix of the overlay's family, which is that of 10.255.0.11/24`}},
+		[]string{`interface.gre1.announce[0]: found 2001:db8::/48, allowed is a prefix of the overlay's family, which is that of 10.255.0.11/24; for both families, give address one of each`}},
 	{"outside the overlay", "announce = [\"10.255.0.0/28\"]\naccept = [\"10.255.0.0/24\", \"10.0.0.0/8\"]",
 		[]string{`interface.gre1.announce[0]: found 10.255.0.0/28, which overlaps with the overlay 10.255.0.0/24; allowed are networks outside the tunnel`,
 			`interface.gre1.accept[0]: found 10.255.0.0/24, which is in the overlay 10.255.0.0/24; allowed are networks outside the tunnel`}},
@@ -203,8 +307,25 @@ var faults = []struct {
 	{"VICI knows no decimals", "[interface.gre1.ipsec]\nconnection = { x = { y = 1.5 } }",
 		[]string{`interface.gre1.ipsec.connection.x.y: found a decimal number, allowed is a string of at most 65535 bytes, an integer, true or false, a list of these or a table`}},
 
-	{"two protected tunnels need underlay addresses of their own", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"a\"\npsk_file = \"/a\"",
-		[]string{`interface.gre2.underlay: found eth0, which gre1 is protected on too; allowed is one protected tunnel on an underlay, since an SA is for all GRE between two addresses: give one of the two another address of this router`}},
+	{"two protected tunnels on one underlay share their SAs", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"a\"\npsk_file = \"/a\"\ndpd_delay = \"5s\"",
+		[]string{`interface.gre2.ipsec.identity: differs from interface.gre1.ipsec.identity, but gre1 and gre2 send from eth0 and so share the SA with each router; allowed are the same IPsec settings, or another address of this router for one of the two`,
+			`interface.gre2.ipsec.dpd_delay: differs from interface.gre1.ipsec.dpd_delay, but gre1 and gre2 send from eth0 and so share the SA with each router; allowed are the same IPsec settings, or another address of this router for one of the two`}},
+	{"an SA per key needs a key that strongSwan can select", "[interface.gre1.ipsec]\nsa = \"per-key\"",
+		[]string{`interface.gre1.key: found 42 with sa = "per-key"; allowed is N * 65537 with N from 1 to 65535, since strongSwan can limit an SA to such keys only: give all routers of this overlay key = 2752554 (N = 42) and sa = "per-key"`}},
+	{"and a key at all", "key =\n[interface.gre1.ipsec]\nsa = \"per-key\"",
+		[]string{`interface.gre1.ipsec.sa: found "per-key" without a GRE key; allowed is it with a key of N * 65537 with N from 1 to 65535, since strongSwan can limit an SA to such keys only: give all routers of this overlay key = 65537 (or another one of that form)`}},
+	{"there are two kinds of SAs", "[interface.gre1.ipsec]\nsa = \"perkey\"",
+		[]string{`interface.gre1.ipsec.sa: found "perkey"; did you mean "per-key"?`}},
+	{"a site's connection has selectors of its own", "[interface.gre1.ipsec]\nidentity =\npsk_file =\nswanctl_connection = \"dmvpn\"\nsa = \"per-key\"",
+		[]string{`interface.gre1.ipsec.sa: found together with swanctl_connection, whose child has traffic selectors of its own; allowed is it beside identity and psk_file or certificates here`}},
+	{"all tunnels on an underlay have one kind of SAs", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 65537\n[interface.gre2.ipsec]\nidentity = \"spoke1.example.net\"\npsk_file = \"/a\"\nsa = \"per-key\"",
+		[]string{`interface.gre2.ipsec.sa: differs from interface.gre1.ipsec.sa, but gre1 and gre2 send from eth0, and an SA that is shared there would carry the GRE of both; allowed is one for all tunnels on an underlay, or another address of this router for one of the two`}},
+	{"and take one way", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nunderlay_table = 100\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"spoke1.example.net\"\npsk_file = \"/a\"",
+		[]string{`interface.gre2.underlay_table: differs from interface.gre1.underlay_table on the same underlay eth0; allowed is one for all tunnels on an underlay`}},
+	{"in one VRF", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nunderlay_vrf = \"inet\"\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"spoke1.example.net\"\npsk_file = \"/a\"",
+		[]string{`interface.gre2.underlay_vrf: differs from interface.gre1.underlay_vrf on the same underlay eth0; allowed is one for all tunnels on an underlay`}},
+	{"over one device", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = [\"eth0\", \"eth1\"]\nunderlay_table = 100\nnhs = [{ nbma = \"192.0.2.1\" }]\nkey = 43\n[interface.gre2.ipsec]\nidentity = \"spoke1.example.net\"\npsk_file = \"/a\"",
+		[]string{`interface.gre2.underlay: found eth0, which gre1 is protected on too, and one of the two names several devices; allowed is one device for several tunnels on it`}},
 	{"two tunnels need keys of their own", "[interface.gre2]\naddress = \"10.254.0.1/24\"\nunderlay = \"eth0\"\nkey = 42\nprotection = \"none\"",
 		[]string{`interface.gre2.protection: differs from that of gre1 on the same underlay eth0, and the block on clear GRE is for the whole address; allowed is one for all tunnels on an underlay`,
 			`interface.gre2.key: found 42, which gre1 has on the same underlay eth0; allowed is each key once`}},
@@ -227,14 +348,20 @@ var faults = []struct {
 			`daemon.max_initiations: found 0, allowed is 1 to 10000`}},
 	{"a socket's path is short", "[daemon]\nvici_socket = \"/" + strings.Repeat("x", 107) + "\"",
 		[]string{`daemon.vici_socket: found a path of 108 bytes, allowed for a socket are 107`}},
+	{"the metrics have an address with a port, or a path",
+		"[daemon]\nmetrics = \"localhost:9116\"\nmetrics_peers = 10001",
+		[]string{`daemon.metrics: found "localhost:9116", allowed is an address with a port, such as "127.0.0.1:9116", or the path of a socket`,
+			`daemon.metrics_peers: found 10001, allowed is 0 to 10000`}},
+	{"no port is none for the metrics", "[daemon]\nmetrics = \"[::1]:0\"",
+		[]string{`daemon.metrics: found "[::1]:0", allowed is an address with a port, such as "127.0.0.1:9116", or the path of a socket`}},
+	{"a path of the metrics is absolute and short", "[daemon]\nmetrics = \"/run/../x\"",
+		[]string{`daemon.metrics: found "/run/../x", allowed is an absolute path without . and .. in it`}},
 	{"log levels are words",
 		"[log]\nlevel = \"warning\"\nformat = \"xml\"\nlevels = { engine = 1 }",
 		[]string{`log.level: found "warning"; did you mean "warn"?`,
 			`log.format: found "xml"; allowed: json, text`,
 			`log.levels.engine: found 1, allowed is a string`}},
 }
-
-const noIPv6 = "allowed is an IPv4 address: Linux does not tell from whom a packet came through GRE over IPv6, so NHRP cannot work there (the overlay may be IPv6)"
 
 // manyPrefixes returns count prefixes as the file writes them.
 func manyPrefixes(count int) []string {
@@ -311,43 +438,10 @@ cygnet.toml:20: log.level: found "lots"; allowed: debug, error, info, warn`
 	}
 }
 
-// A syntax error has a line, too.
-func TestSyntaxError(t *testing.T) {
-	_, err := Parse([]byte("[log]\nlevel = \"info\"\nformat = text\n"), "F")
-	found := problemsOf(t, err)
-	if len(found) != 1 || found[0].Line != 3 || !strings.HasPrefix(found[0].Text, "not TOML") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// A string without quotation marks, the most likely mistake of all, is reported as such with its
-// key, whatever the parser takes it for. Other syntax errors are not reported as such.
-func TestStringWithoutQuotes(t *testing.T) {
-	for line, key := range map[string]string{
-		`address = 10.255.0.11/24`:                                "address",
-		`holding_time = 10m`:                                      "holding_time",
-		`underlay = eth0 # towards "the provider"`:                "underlay",
-		`nhs = [{ nbma = 198.51.100.1 }]`:                         "nbma",
-		`nhs = [{ nbma = "a#b", protocol = 10.255.0.1 }]`:         "protocol",
-		`map = [{ protocol = "10.255.0.2", nbma = hub.example }]`: "nbma",
-		`key = 42 ]`:                "",
-		`ttl = = 64`:                "",
-		`address = "10.255.0.11/24`: "",
-	} {
-		_, err := Parse([]byte("[interface.gre1]\n"+line+"\n"), "F")
-		found := problemsOf(t, err)
-		want := "not TOML; a string is written in quotes: " + key + ` = "…"`
-		if len(found) != 1 || found[0].Line != 2 || key != "" && found[0].Text != want ||
-			key == "" && !strings.HasPrefix(found[0].Text, "not TOML: ") {
-			t.Errorf("%s\ngot  %v\nwant %s", line, err, want)
-		}
-	}
-}
-
 // A password without quotation marks is a syntax error, and the message does not show it.
 func TestSyntaxErrorInPassword(t *testing.T) {
 	_, err := Parse([]byte("[interface.gre1]\nauthentication = hunter2\n"), "F")
-	want := `F:2: not TOML; a password is written in quotes: authentication = "…"`
+	want := `F:2: not TOML; a secret is written in quotes: authentication = "…"`
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -363,7 +457,6 @@ func TestWarnings(t *testing.T) {
 		{"old algorithms are broken", "[interface.gre1.ipsec]\nproposals = [\"aes128-sha256-x25519\", \"3des-md5-modp768\"]", `F:11: interface.gre1.ipsec.proposals[1]: found "3des-md5-modp768", and 3des, md5, modp768 can be broken; use others`},
 		{"who announces must register", "server = false\naccept = [\"172.16.0.0/12\"]", `F:7: interface.gre1.server: found false beside accept: no router can register here, and so none can announce anything; remove one of the two`},
 		{"and who is redirected", "server = false\nredirect = true", `F:7: interface.gre1.server: found false beside redirect: no router can register here, and only those with a map hear of shorter ways; remove one of the two`},
-		{"a full-size MTU leaves no room", `mtu = 1476`, `F:7: interface.gre1.mtu: packets of 1476 bytes do not fit into an underlay of 1500 with GRE and ESP around them and will be fragmented; 1400 is right for most`},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
 			text := spokeWith(test.text)
@@ -378,5 +471,27 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("want (-), got (+):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Settings of hubs in reserve that have no effect are warned of.
+func TestReserveWithoutEffect(t *testing.T) {
+	const interfaceLines = "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\n" +
+		"protection = \"none\"\n"
+	for _, tt := range []struct{ lines, want string }{
+		{`nhs = [{ nbma = "hub", priority = 3, cluster = 2 }]`, `interface.gre1.nhs[0].priority: ` +
+			`all NHSs of cluster 2 are used, so this has no effect: ` +
+			`give nhs_cluster = [{ cluster = 2, max_connections = 1 }]`},
+		{"nhs = [{ nbma = \"hub\" }]\nnhs_cluster = [{ cluster = 1, max_connections = 1 }]",
+			`interface.gre1.nhs_cluster[0].cluster: no NHS is in cluster 1, ` +
+				`so this has no effect: give nhs = [{ nbma = "…", cluster = 1 }]`},
+		{"nhs = [{ nbma = \"hub\", priority = 3 }]\n" +
+			"nhs_cluster = [{ cluster = 0, max_connections = 1 }]", ""},
+	} {
+		warnings := strings.Join(mustParse(t, interfaceLines+tt.lines).Warnings, "\n")
+		if tt.want != "" && !strings.Contains(warnings, tt.want) ||
+			tt.want == "" && strings.Contains(warnings, "no effect") {
+			t.Errorf("%s: warnings %q, want %q", tt.lines, warnings, tt.want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -82,32 +83,51 @@ func TestReferenceExamplesAreValid(t *testing.T) {
 // Every key that the configuration takes is in the reference.
 func TestReferenceIsComplete(t *testing.T) {
 	text := exampleLine.ReplaceAllString(defaultLine.ReplaceAllString(reference(t), "$1"), "$1")
-	lines := locate(text)
-	for _, key := range allKeys(path{}, reflect.TypeFor[rawFile]()) {
-		if _, ok := lines[key.String()]; !ok {
-			t.Errorf("%s is missing in the reference", key)
-		}
+	var tree map[string]any
+	if err := toml.Unmarshal([]byte(text), &tree); err != nil {
+		t.Fatal(err)
 	}
+	wantKeys(t, "", reflect.TypeFor[rawFile](), tree)
 }
 
-// allKeys returns the paths that a raw type has. A table with a name of the user's choice is called
-// gre1; a list has one element.
-func allKeys(at path, t reflect.Type) []path {
-	switch {
-	case reflect.PointerTo(t).Implements(reflect.TypeFor[filler]()):
-		return []path{at}
-	case t.Kind() == reflect.Pointer:
-		return allKeys(at, t.Elem())
-	case t.Kind() == reflect.Map:
-		return allKeys(at.key("gre1"), t.Elem())
-	case t.Kind() == reflect.Slice:
-		return allKeys(at.element(0), t.Elem())
+// wantKeys checks that found, a parsed document or a part of it, has every key of a raw type. A
+// table with a name of the user's choice is called gre1; of a list the first element counts.
+func wantKeys(t *testing.T, at string, raw reflect.Type, found any) {
+	t.Helper()
+	switch raw.Kind() {
+	case reflect.Pointer:
+		wantKeys(t, at, raw.Elem(), found)
+		return
+	case reflect.Map:
+		table, _ := found.(map[string]any)
+		wantKeys(t, at+".gre1", raw.Elem(), table["gre1"])
+		return
+	case reflect.Slice:
+		var first any
+		switch elements := found.(type) {
+		case []any:
+			first = elements[0]
+		case []map[string]any:
+			first = elements[0]
+		}
+		wantKeys(t, at+"[0]", raw.Elem(), first)
+		return
 	}
-	var all []path
-	for key, i := range keysOf(t) {
-		all = append(all, allKeys(at.key(key), t.Field(i).Type)...)
+	table, _ := found.(map[string]any)
+	for i := range raw.NumField() {
+		key, _, _ := strings.Cut(raw.Field(i).Tag.Get("toml"), ",")
+		if key == "" {
+			continue
+		}
+		if _, ok := table[key]; !ok {
+			t.Errorf("%s.%s is missing in the reference", at, key)
+			continue
+		}
+		below := raw.Field(i).Type
+		if _, isValue := reflect.New(below).Interface().(interface{ Present() bool }); !isValue {
+			wantKeys(t, at+"."+key, below, table[key])
+		}
 	}
-	return all
 }
 
 // The reference describes no key twice, so it cannot state two defaults for it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"cygnet/nhrpd/config/document"
 	"cygnet/nhrpd/policy"
 	"cygnet/vici/swanctl"
 )
@@ -12,51 +13,51 @@ import (
 // rules checks the list [[interface.NAME.peer]], which says which identity may be which router.
 func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
 	var rules []policy.Rule
-	var at []path
+	var at []document.Place
 	for n := range raw.Peer {
 		if r, ok := c.rule(&raw.Peer[n], i); ok {
-			rules, at = append(rules, r), append(at, raw.Peer[n].Identity.at)
+			rules, at = append(rules, r), append(at, raw.Peer[n].Identity.At)
 		}
 	}
 	compiled := policy.New(rules)
 	for n, r := range rules {
 		// The text of a pattern without captures is an identity that the pattern matches.
 		if g := compiled.Of(r.Identity.String()); g.Rule != nil && g.Rule.Source != r.Source {
-			c.warn(at[n], "%s never decides: %s comes before it and matches the same",
-				quote(r.Identity.String()), g.Rule)
+			c.Warn(at[n], "%s never decides: %s comes before it and matches the same",
+				document.Quote(r.Identity.String()), g.Rule)
 		}
 	}
 	switch {
 	case len(raw.Peer) == 0:
 	case !i.Protected:
-		c.problem(raw.Peer[0].At, "found together with protection = \"none\"; allowed with IPsec only, which proves the identities")
+		c.Report(raw.Peer[0].At, "found together with protection = \"none\"; allowed with IPsec only, which proves the identities")
 	case i.IPsec != nil && i.IPsec.Auth == AuthPSK && i.IPsec.PSKFile != "":
-		c.warn(raw.Peer[0].At, "all routers share the key %s, so whoever has it can claim any identity and the rule for it; use certificates, or a key for each peer", i.IPsec.PSKFile)
+		c.Warn(raw.Peer[0].At, "all routers share the key %s, so whoever has it can claim any identity and the rule for it; use certificates, or a key for each peer", i.IPsec.PSKFile)
 	}
 	return compiled
 }
 
 func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 	r := policy.Rule{
-		Shortcut: raw.Shortcut.or(true), Bounded: raw.Announce.set,
-		Source: fmt.Sprintf("%s:%d", c.file, c.line(raw.At)),
+		Shortcut: raw.Shortcut.Or(true), Bounded: raw.Announce.Set,
+		Source: c.source(raw.At),
 	}
-	before := len(c.problems)
+	before := len(c.Problems)
 	var err error
 	switch {
-	case !raw.Identity.present():
-		c.problem(raw.At.key("identity"), "missing; give the IKE identity of the peers that the rule is for: identity = \"spoke-{n}.example.net\"")
-	case raw.Identity.set:
-		if r.Identity, err = policy.ParsePattern(raw.Identity.v); err != nil {
-			c.problem(raw.Identity.at, "found %s, which %s; allowed is an identity, one * for any part of it, and captures such as {n} for numbers", quote(raw.Identity.v), err)
-		} else if fault := ruleFault(raw.Identity.v, i); fault != "" {
-			c.problem(raw.Identity.at, "found %s, %s", quote(raw.Identity.v), fault)
+	case !raw.Identity.Present():
+		c.Report(raw.At.Key("identity"), "missing; give the IKE identity of the peers that the rule is for: identity = \"spoke-{n}.example.net\"")
+	case raw.Identity.Set:
+		if r.Identity, err = policy.ParsePattern(raw.Identity.V); err != nil {
+			c.Report(raw.Identity.At, "found %s, which %s; allowed is an identity, one * for any part of it, and captures such as {n} for numbers", document.Quote(raw.Identity.V), err)
+		} else if fault := ruleFault(raw.Identity.V, i); fault != "" {
+			c.Report(raw.Identity.At, "found %s, %s", document.Quote(raw.Identity.V), fault)
 		} else {
 			c.identity(raw.Identity)
 		}
 	}
-	if !raw.Addresses.present() {
-		c.problem(raw.At.key("addresses"), "missing; give the overlay addresses that these peers may have: addresses = [\"10.255.0.{n}\"], or [] for none")
+	if !raw.Addresses.Present() {
+		c.Report(raw.At.Key("addresses"), "missing; give the overlay addresses that these peers may have: addresses = [\"10.255.0.{n}\"], or [] for none")
 	}
 	captures := r.Identity.Captures()
 	r.Addresses = c.templates(raw.Addresses, captures, i,
@@ -70,7 +71,7 @@ func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 			}
 			return ""
 		})
-	return r, len(c.problems) == before
+	return r, len(c.Problems) == before
 }
 
 // ruleFault returns why a rule's identity would never match or would match the wrong routers;
@@ -89,7 +90,7 @@ func ruleFault(text string, i *Interface) string {
 		return "which stands for many addresses; a peer shows its own: " +
 			"write a pattern such as \"192.0.2.*\""
 	case policy.Canonical(id.String()) != policy.Canonical(text):
-		return "which strongSwan shows otherwise; write " + quote(id.String())
+		return "which strongSwan shows otherwise; write " + document.Quote(id.String())
 	}
 	return nameFault(text, i)
 }
@@ -102,12 +103,13 @@ func nameFault(text string, i *Interface) string {
 	if attributes == 0 || i.IPsec == nil || attributes == i.NameAttributes() {
 		return ""
 	}
-	where := "remote_identity = " + quote(policy.Wildcards(text))
+	where := "remote_identity = " + document.Quote(policy.Wildcards(text))
 	if site := i.IPsec.SwanctlConnection; site != "" {
 		if i.IPsec.Swanctl == nil {
 			return "" // the connection in swanctl.conf was not read
 		}
-		where = "id = " + quote(policy.Wildcards(text)) + " in the remote section of " + site
+		where = "id = " + document.Quote(policy.Wildcards(text)) + " in the remote section of " +
+			site
 	}
 	return "a distinguished name, while strongSwan does not count the attributes of peers' " +
 		"names, so that a comma inside one would pass for the next attribute; add " + where
@@ -116,20 +118,20 @@ func nameFault(text string, i *Interface) string {
 // templates checks a list of addresses or prefixes with captures, and for each of them one example
 // of what it expands to.
 func (c *checker) templates(
-	v value[[]string], captures []string, i *Interface,
+	v document.Value[[]string], captures []string, i *Interface,
 	fault func(policy.Template, netip.Prefix) string,
 ) []policy.Template {
 	var list []policy.Template
-	for n, text := range v.v {
-		at := v.at.element(n)
+	for n, text := range v.V {
+		at := v.At.Element(n)
 		t, err := policy.ParseTemplate(text, captures)
 		if err != nil {
-			c.problem(at, "found %s, which %s", quote(text), err)
+			c.Report(at, "found %s, which %s", document.Quote(text), err)
 			continue
 		}
 		if p, ok := t.Example(); ok {
-			if wrong := cmp.Or(familyFault(p, i), fault(t, p)); wrong != "" {
-				c.problem(at, "found %s, %s", quote(text), wrong)
+			if wrong := cmp.Or(i.familyFault(p.Addr(), "what is"), fault(t, p)); wrong != "" {
+				c.Report(at, "found %s, %s", document.Quote(text), wrong)
 				continue
 			}
 		}
@@ -138,22 +140,19 @@ func (c *checker) templates(
 	return list
 }
 
-func familyFault(p netip.Prefix, i *Interface) string {
-	if i.Address.IsValid() && p.Addr().Is4() != i.Address.Addr().Is4() {
-		return "allowed is what is of the overlay's family, which is that of " + i.Address.String()
+// addressFault returns why no peer can have one of these overlay addresses; otherwise "".
+func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
+	switch f := i.FamilyOf(p.Addr()); {
+	case f.Overlay.IsValid() && !p.Overlaps(f.Overlay):
+		return "which is outside the overlay " + f.Overlay.String() + "; allowed are addresses of routers in it"
+	case t.Literal() && p.IsSingleIP() && i.IsOwn(p.Addr()):
+		return "this router's own overlay address; allowed are those of peers"
 	}
 	return ""
 }
 
-// addressFault returns why no peer can have one of these overlay addresses; otherwise "".
-func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
-	switch {
-	case !i.Address.IsValid():
-		return ""
-	case i.Overlay.IsValid() && !p.Overlaps(i.Overlay):
-		return "which is outside the overlay " + i.Overlay.String() + "; allowed are addresses of routers in it"
-	case t.Literal() && p.IsSingleIP() && p.Addr() == i.Address.Addr():
-		return "this router's own overlay address; allowed are those of peers"
-	}
-	return ""
+// source returns the file and line of a place, as FILE:LINE.
+func (c *checker) source(at document.Place) string {
+	file, line := c.Where(at)
+	return fmt.Sprintf("%s:%d", file, line)
 }

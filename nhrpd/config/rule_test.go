@@ -43,7 +43,7 @@ shortcut  = false
 		t.Errorf("spoke 17: %+v", spoke)
 	}
 	if other := rules.Of("spoke-17.example.org"); other.Rule != nil {
-		t.Errorf("a stranger: %+v", other)
+		t.Errorf("an identity without a rule: %+v", other)
 	}
 }
 
@@ -70,7 +70,7 @@ func TestRuleFaults(t *testing.T) {
 		{"our own address", `{ identity = "spoke-7", addresses = ["10.255.0.11"] }`,
 			at + `.addresses[0]: found "10.255.0.11", this router's own overlay address; allowed are those of peers`},
 		{"another family", `{ identity = "spoke-{n}", addresses = ["2001:db8::{n}"] }`,
-			at + `.addresses[0]: found "2001:db8::{n}", allowed is what is of the overlay's family, which is that of 10.255.0.11/24`},
+			at + `.addresses[0]: found "2001:db8::{n}", allowed is what is of the overlay's family, which is that of 10.255.0.11/24; for both families, give address one of each`},
 		{"half the world", `{ identity = "spoke-{n}", addresses = [], announce = ["0.0.0.0/1"] }`,
 			at + `.announce[0]: found "0.0.0.0/1", nearly the whole world; allowed is a prefix length of 8 and above, for IPv6 16 and above`},
 		{"no prefix", `{ identity = "spoke-{n}", addresses = [], announce = ["172.16.{n}"] }`,

@@ -3,46 +3,48 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"os"
-	"reflect"
 	"regexp"
-	"slices"
 
+	"cygnet/nhrpd/config/document"
 	"cygnet/vici/swanctl"
 )
 
 // swanctlProfile reads the profile from a connection in the site's own swanctl.conf.
-func (c *checker) swanctlProfile(raw *rawIPsec, from Underlay) *IPsec {
+func (c *checker) swanctlProfile(raw *rawIPsec, i *Interface) *IPsec {
 	p := &IPsec{
-		SwanctlConnection: raw.SwanctlConnection.v,
-		SwanctlConf:       c.absolute(raw.SwanctlConf, defaultSwanctlConf),
+		SwanctlConnection: raw.SwanctlConnection.V,
+		SwanctlConf:       c.absolute(raw.SwanctlConf, defaultSwanctlConf()),
 	}
-	if !raw.SwanctlConnection.present() {
-		c.problem(raw.SwanctlConf.at, "found without swanctl_connection, the name of the connection in it that protects the tunnel")
+	if !raw.SwanctlConnection.Present() {
+		c.Report(raw.SwanctlConf.At, "found without swanctl_connection, the name of the connection in it that protects the tunnel")
 		return p
 	}
-	if raw.SwanctlConnection.set && !printable(p.SwanctlConnection) {
-		c.problem(raw.SwanctlConnection.at, "found %s, allowed is the name of a connection in %s",
-			quote(p.SwanctlConnection), p.SwanctlConf)
+	if raw.SwanctlConnection.Set && !printable(p.SwanctlConnection) {
+		c.Report(raw.SwanctlConnection.At, "found %s, allowed is the name of a connection in %s",
+			document.Quote(p.SwanctlConnection), p.SwanctlConf)
 	}
 	c.refuseOwnProfile(raw)
-	if c.read == nil || !raw.SwanctlConnection.set {
+	if c.read == nil || !raw.SwanctlConnection.Set {
 		return p
 	}
-	p.Swanctl = c.template(raw, p, swanctl.Tunnel{Local: from.Address})
+	p.Swanctl = c.template(raw, p, swanctl.Tunnel{
+		Local: i.Underlay.Address,
+		Apart: i.UnderlayTable != 0 || i.UnderlayVRF != "",
+	})
 	return p
 }
 
 // refuseOwnProfile refuses keys of a profile beside swanctl_connection, since the connection in
 // swanctl.conf has these settings.
 func (c *checker) refuseOwnProfile(raw *rawIPsec) {
-	fields := reflect.ValueOf(raw).Elem()
-	keys := keysOf(fields.Type())
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		v := fields.Field(keys[key]).Addr().Interface().(interface{ place() path })
-		if at := v.place(); at != nil && key != "swanctl_connection" && key != "swanctl_conf" {
-			c.problem(at, "found together with swanctl_connection; set it in that connection in swanctl.conf instead")
+	for _, at := range document.Present(raw) {
+		switch at.Last() {
+		case "swanctl_connection", "swanctl_conf":
+		case "sa":
+			c.Report(at, "found together with swanctl_connection, whose child has traffic selectors of its own; allowed is it beside identity and psk_file or certificates here")
+		default:
+			c.Report(at, "found together with swanctl_connection; set it in that connection in swanctl.conf instead")
 		}
 	}
 }
@@ -50,10 +52,10 @@ func (c *checker) refuseOwnProfile(raw *rawIPsec) {
 // template reads the connection. It reports a fault of the connection with its place in
 // swanctl.conf.
 func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.Template {
-	at := raw.SwanctlConnection.at
+	at := raw.SwanctlConnection.At
 	f, err := swanctl.Load(p.SwanctlConf)
 	if err != nil {
-		c.problem(at, "%v%s", err, c.legacy())
+		c.Report(at, "%v%s", err, c.legacy())
 		return nil
 	}
 	c.warnOf(f.Warnings())
@@ -63,19 +65,19 @@ func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.T
 		if len(f.Names()) == 0 {
 			hint = c.legacy()
 		}
-		c.problem(at, "%v%s", err, hint)
+		c.Report(at, "%v%s", err, hint)
 		return nil
 	}
 	made, problems := connection.Template(t)
 	for _, p := range problems {
-		c.problems = append(c.problems, &Problem{
+		c.Problems = append(c.Problems, &document.Problem{
 			File: p.Pos.File, Line: p.Pos.Line, Key: p.Key, Text: p.Text,
 		})
 	}
 	if made != nil {
 		c.warnOf(made.Warnings)
-		for _, d := range made.Doubts {
-			c.obstacles = append(c.obstacles, d.Error())
+		for _, o := range made.Obstacles {
+			c.obstacles = append(c.obstacles, o.Error())
 		}
 		c.sharedKeys(f, made, p)
 	}
@@ -103,7 +105,7 @@ func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) 
 		looked[at.File] = true
 		if file, err := c.read(at.File); err == nil {
 			if wrong := cmp.Or(
-				file.readable(at.File), file.writable(at.File, os.Geteuid()),
+				file.ReadFault(at.File), file.WriteFault(at.File, os.Geteuid()),
 			); wrong != "" {
 				c.obstacles = append(c.obstacles, at.String()+": "+wrong)
 			}
@@ -114,7 +116,7 @@ func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) 
 // warnOf adds warnings about other files than the configuration.
 func (c *checker) warnOf(warnings []*swanctl.Problem) {
 	for _, w := range warnings {
-		c.warnings = append(c.warnings, w.Error())
+		c.Warnings = append(c.Warnings, w.Error())
 	}
 }
 
@@ -131,7 +133,7 @@ func (c *checker) legacy() string {
 	if err != nil {
 		return ""
 	}
-	found := legacyConnection.FindSubmatch(f.data)
+	found := legacyConnection.FindSubmatch(f.Data)
 	if found == nil {
 		return ""
 	}

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"cygnet/nhrpd/config/document"
+	"cygnet/nhrpd/config/hostfile"
 )
 
 // dropIn is a spoke whose profile is a connection in the site's swanctl.conf.
@@ -80,15 +83,18 @@ func (s site) check(conf, swanctlConf, ipsecConf string) (*Config, string) {
 	s.write("cygnet.toml", strings.ReplaceAll(conf, "DIR", s.dir), 0o640)
 	s.write("swanctl.conf", swanctlConf, 0o640)
 	s.write("ipsec.conf", ipsecConf, 0o644)
-	c := &checker{file: s.path("cygnet.toml"), read: readFile, legacyConf: s.path("ipsec.conf")}
-	f, err := readFile(c.file)
+	c := &checker{read: hostfile.Read, legacyConf: s.path("ipsec.conf")}
+	f, err := hostfile.Read(s.path("cygnet.toml"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cfg, err := c.parse(f.data, f)
-	says := strings.Join(append(c.warnings, c.obstacles...), "\n")
+	texts := []document.File{{Name: s.path("cygnet.toml"), Data: f.Data}}
+	cfg, err := c.parse(texts, []*hostfile.File{f})
+	says := ""
 	if err != nil {
 		says = fmt.Sprint(err)
+	} else {
+		says = strings.Join(append(c.Warnings, c.obstacles...), "\n")
 	}
 	return cfg, strings.ReplaceAll(says, s.dir, "DIR")
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"cygnet/nhrpd/config/document"
 )
 
 // These keys are not allowed in the free VICI maps. The text says why: the key has a setting of its
@@ -32,42 +34,42 @@ var (
 
 // vici checks a map of further VICI keys and converts it to the three kinds of values that VICI
 // has.
-func (c *checker) vici(v value[map[string]any], kept map[string]string) map[string]any {
-	for _, key := range slices.Sorted(maps.Keys(v.v)) {
+func (c *checker) vici(v document.Value[map[string]any], kept map[string]string) map[string]any {
+	for _, key := range slices.Sorted(maps.Keys(v.V)) {
 		if why, ok := kept[key]; ok {
-			c.problem(v.at.key(key), "this key cannot be given here: %s", why)
+			c.Report(v.At.Key(key), "this key cannot be given here: %s", why)
 		}
 	}
-	if !v.set {
+	if !v.Set {
 		return nil
 	}
-	return c.viciSection(v.at, v.v)
+	return c.viciSection(v.At, v.V)
 }
 
-func (c *checker) viciSection(at path, in map[string]any) map[string]any {
+func (c *checker) viciSection(at document.Place, in map[string]any) map[string]any {
 	const longest = 255 // VICI has one byte for the length of a name
 	out := make(map[string]any, len(in))
 	for _, key := range slices.Sorted(maps.Keys(in)) {
 		if !printable(key) || len(key) > longest || strings.ContainsAny(key, " .{}=") {
-			c.problem(at.key(key), "found the VICI key %s, allowed are letters, digits, - and _",
-				quote(key))
+			c.Report(at.Key(key), "found the VICI key %s, allowed are letters, digits, - and _",
+				document.Quote(key))
 			continue
 		}
-		if x, ok := c.viciValue(at.key(key), in[key]); ok {
+		if x, ok := c.viciValue(at.Key(key), in[key]); ok {
 			out[key] = x
 		}
 	}
 	return out
 }
 
-func (c *checker) viciValue(at path, x any) (any, bool) {
+func (c *checker) viciValue(at document.Place, x any) (any, bool) {
 	switch x := x.(type) {
 	case map[string]any:
 		return c.viciSection(at, x), true
 	case []any:
 		items := make([]string, 0, len(x))
 		for i, e := range x {
-			s, ok := c.viciText(at.element(i), e)
+			s, ok := c.viciText(at.Element(i), e)
 			if !ok {
 				return nil, false
 			}
@@ -80,7 +82,7 @@ func (c *checker) viciValue(at path, x any) (any, bool) {
 }
 
 // viciText writes a scalar as swanctl.conf does.
-func (c *checker) viciText(at path, x any) (string, bool) {
+func (c *checker) viciText(at document.Place, x any) (string, bool) {
 	const longest = 65535
 	switch x := x.(type) {
 	case string:
@@ -95,6 +97,6 @@ func (c *checker) viciText(at path, x any) (string, bool) {
 	case int64:
 		return fmt.Sprint(x), true
 	}
-	c.problem(at, "found %s, allowed is a string of at most %d bytes, an integer, true or false, a list of these or a table", kind(x), longest)
+	c.Report(at, "found %s, allowed is a string of at most %d bytes, an integer, true or false, a list of these or a table", document.Kind(x), longest)
 	return "", false
 }

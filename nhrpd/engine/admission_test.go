@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
@@ -18,7 +18,7 @@ import (
 // admitsAs reports whether the node's kernel takes data from an NBMA address, and what that peer is
 // admitted as.
 func (n *node) admitsAs(nbma string) (as admission.As, ok bool) {
-	c, ok := n.admits[addr(nbma)]
+	c, ok := n.admits[peerAt(nbma)]
 	return admission.As{NHS: c.NHS, Shared: c.Shared}, ok
 }
 
@@ -38,8 +38,8 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.50"), NBMA: addr("192.0.2.50")}}
 	})
-	stranger := hub.from("192.0.2.66", "stranger")
-	stranger.says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.5"))
+	other := hub.from("192.0.2.66", "other")
+	other.says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.5"))
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
 	for nbma, want := range map[string]bool{
 		"192.0.2.11": true,
@@ -52,8 +52,8 @@ func TestAdmissionOfNHSAndClients(t *testing.T) {
 		}
 	}
 	for _, p := range hub.status().Peers {
-		if p.Admitted != hub.admitsData(p.NBMA.String()) {
-			t.Errorf("the status says that %s is admitted: %v", p.NBMA, p.Admitted)
+		if p.Admitted != hub.admitsData(p.ID.String()) {
+			t.Errorf("the status says that %s is admitted: %v", p.ID, p.Admitted)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func TestOnlyAnNHSVouchesForRequesters(t *testing.T) {
 		t.Errorf("a spoke takes registrations: %s", got.CIEs[0].Code)
 	}
 	if spoke.admitsData("192.0.2.66") {
-		t.Error("a stranger admitted itself by registering with a spoke")
+		t.Error("another router admitted itself by registering with a spoke")
 	}
 }
 
@@ -133,7 +133,7 @@ func TestClosingEndsAdmission(t *testing.T) {
 		ifc.Responder.DropAnswer(a)
 	}
 	ifc.peers.ClosePeer(
-		ifc.peers.ByNBMA[addr("192.0.2.12")],
+		ifc.peers.ByID[peerAt("192.0.2.12")],
 		"for the test",
 	)
 	m.spoke1.carryOut()
@@ -158,13 +158,13 @@ func TestRestartAdmitsAsBefore(t *testing.T) {
 			&output.Output{},
 		)
 		e.Restore(m.now, n.engine.Save(), &output.Output{})
-		after := map[netip.Addr]bool{}
+		after := map[peerid.ID]bool{}
 		for _, a := range e.Admitted("gre1") {
-			after[a.NBMA] = true
+			after[a.ID] = true
 		}
 		for _, a := range before {
-			if !after[a.NBMA] {
-				t.Errorf("%s does not admit %s after its restart", n.name, a.NBMA)
+			if !after[a.ID] {
+				t.Errorf("%s does not admit %s after its restart", n.name, a.ID)
 			}
 		}
 	}
@@ -203,8 +203,8 @@ func TestAdmittedIsWhatWasTold(t *testing.T) {
 	for _, n := range m.nodes {
 		list := n.engine.Admitted("gre1")
 		for _, c := range list {
-			if n.admits[c.NBMA] != c {
-				t.Errorf("%s: %+v, told %+v", n.name, c, n.admits[c.NBMA])
+			if n.admits[c.ID] != c {
+				t.Errorf("%s: %+v, told %+v", n.name, c, n.admits[c.ID])
 			}
 		}
 		if len(list) != len(n.admits) {

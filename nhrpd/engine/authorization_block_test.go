@@ -33,8 +33,8 @@ func TestBlockOnTheHub(t *testing.T) {
 		purge.CIEs[0].NBMA != addr("192.0.2.11") {
 		t.Errorf("told %+v", purge)
 	}
-	if !slices.Contains(hub.closed, addr("192.0.2.11")) ||
-		slices.Contains(hub.closed, addr("192.0.2.12")) {
+	if !slices.Contains(hub.closed, peerAt("192.0.2.11")) ||
+		slices.Contains(hub.closed, peerAt("192.0.2.12")) {
 		t.Errorf("closed %v", hub.closed)
 	}
 	again := hub.from("192.0.2.66", "spoke1") // from any address
@@ -151,7 +151,7 @@ func TestBlockOnASpoke(t *testing.T) {
 	}
 	m.spoke1.handle(event.Block{Identity: "spoke2"})
 	if m.spoke1.shortcuts[mustPrefix(lan2)].IsValid() ||
-		!slices.Contains(m.spoke1.closed, m.spoke2.local) {
+		!slices.Contains(m.spoke1.closed, m.spoke2.seenAs()) {
 		t.Errorf("right after: %v, closed %v", m.spoke1.shortcuts, m.spoke1.closed)
 	}
 	m.run(time.Second)
@@ -177,13 +177,13 @@ func TestBlockOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t)
 	hub.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
-		NBMA:       addr("192.0.2.11"),
+		ID:         peerAt("192.0.2.11"),
 		Identity:   "spoke17",
 		SharedWith: []string{"spoke18"},
 	}})
 	hub.engine.Handle(hub.w.now, event.Block{Identity: "spoke17"}, &hub.out)
 	want := []output.Expelled{{
-		PeerKey:  output.PeerKey{Interface: "gre1", NBMA: addr("192.0.2.11")},
+		PeerKey:  output.PeerKey{Interface: "gre1", ID: peerAt("192.0.2.11")},
 		Identity: "spoke17",
 	}}
 	if d := cmp.Diff(
@@ -194,7 +194,7 @@ func TestBlockOneOfSeveralAtAnAddress(t *testing.T) {
 	hub.out.Reset()
 	hub.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "spoke18"},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.11"), Identity: "spoke18"},
 		},
 	)
 	if got := only(
@@ -217,10 +217,18 @@ func TestRuleTakenAway(t *testing.T) {
 	if b := hub.status().Bindings; len(b) != 1 || b[0].Identity != "spoke2" {
 		t.Errorf("bindings %+v", b)
 	}
-	if !slices.Contains(hub.closed, addr("192.0.2.11")) || len(hub.closed) != 1 {
+	if !slices.Contains(hub.closed, peerAt("192.0.2.11")) || len(hub.closed) != 1 {
 		t.Errorf("closed %v", hub.closed)
 	}
-	told := only(t, hub.sentSince(before)) // one purge names both
+	sent := hub.sentSince(before)
+	if len(sent) != 2 {
+		t.Fatalf("%d packets sent, want one to spoke3 and one to spoke2", len(sent))
+	}
+	if own := sent[0]; own.Type != packet.PurgeRequest || len(own.CIEs) != 1 ||
+		own.DestProtocol != addr("10.255.0.13") || own.CIEs[0].Protocol != addr("10.255.0.13") {
+		t.Errorf("spoke3, which keeps its SA, was told %+v", own)
+	}
+	told := sent[1] // one purge names both
 	if len(told.CIEs) != 2 || told.DestProtocol != addr("10.255.0.12") ||
 		told.CIEs[0].Protocol != addr("10.255.0.11") ||
 		told.CIEs[1].Protocol != addr("10.255.0.13") {
@@ -293,7 +301,7 @@ func TestShutOutByNBMAAddress(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	hub.says(requestFrom("192.0.2.66", "10.255.0.99", "172.16.1.10"))
 	spoke.from("192.0.2.66", "mallory")
-	if !spoke.admits[addr("192.0.2.66")].NBMA.IsValid() {
+	if !spoke.admits[peerAt("192.0.2.66")].ID.IsValid() {
 		t.Fatalf("not admitted after the question: %v", spoke.admits)
 	}
 	purge := requestFrom("192.0.2.1", "10.255.0.1", "10.255.0.11")
@@ -301,13 +309,13 @@ func TestShutOutByNBMAAddress(t *testing.T) {
 		{PrefixLength: 32, Protocol: addr("10.255.0.66"), NBMA: addr("192.0.2.66")},
 	}
 	hub.says(purge)
-	if spoke.admits[addr("192.0.2.66")].NBMA.IsValid() ||
-		!slices.Contains(spoke.closed, addr("192.0.2.66")) {
+	if spoke.admits[peerAt("192.0.2.66")].ID.IsValid() ||
+		!slices.Contains(spoke.closed, peerAt("192.0.2.66")) {
 		t.Errorf("admitted %v, closed %v", spoke.admits, spoke.closed)
 	}
 	purge.CIEs[0].NBMA = addr("192.0.2.1")
 	hub.says(purge)
-	if !spoke.registered() || slices.Contains(spoke.closed, addr("192.0.2.1")) {
+	if !spoke.registered() || slices.Contains(spoke.closed, peerAt("192.0.2.1")) {
 		t.Error("the NHS shut itself out")
 	}
 }
@@ -319,11 +327,12 @@ func TestBlockEndsAdmission(t *testing.T) {
 	m.hub.configure(func(c *overlay.InterfaceConfig) {
 		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.77"), NBMA: addr("192.0.2.12")}}
 	})
-	if !m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() || !m.spoke1.admits[addr("192.0.2.1")].NHS {
+	if !m.hub.admits[peerAt("192.0.2.12")].ID.IsValid() ||
+		!m.spoke1.admits[peerAt("192.0.2.1")].NHS {
 		t.Fatalf("admitted: %v, %v", m.hub.admits, m.spoke1.admits)
 	}
 	m.hub.handle(event.Block{Identity: "spoke2"})
-	if m.hub.admits[addr("192.0.2.12")].NBMA.IsValid() {
+	if m.hub.admits[peerAt("192.0.2.12")].ID.IsValid() {
 		t.Errorf("the hub still admits spoke2: %v", m.hub.admits)
 	}
 	m.spoke1.handle(event.Block{Identity: "hub"})
@@ -335,8 +344,8 @@ func TestBlockEndsAdmission(t *testing.T) {
 	m.hub.handle(event.Unblock{Identity: "spoke2"})
 	m.until("all is as before", time.Minute, func() bool {
 		return m.spoke1.registered() && m.spoke2.registered() &&
-			m.spoke1.admits[addr("192.0.2.1")].NHS &&
-			m.hub.admits[addr("192.0.2.12")].NBMA.IsValid()
+			m.spoke1.admits[peerAt("192.0.2.1")].NHS &&
+			m.hub.admits[peerAt("192.0.2.12")].ID.IsValid()
 	})
 }
 
@@ -348,7 +357,7 @@ func TestBlockedWhileUnlisted(t *testing.T) {
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	n.handle(event.PeersSecured{
 		Interface: "gre1",
-		Peers:     []event.Peer{{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"}},
+		Peers:     []event.Peer{{Interface: "gre1", ID: peerAt(hub.nbma), Identity: "hub"}},
 	})
 	if len(n.shortcuts) != 1 {
 		t.Fatalf("the restart ended the shortcut: %v", n.shortcuts)

@@ -210,12 +210,12 @@ func TestNoShortcutThroughTheHub(t *testing.T) {
 	before := len(hub.sent)
 	hub.handle(event.Redirected{
 		Interface: "gre1",
-		From:      addr("192.0.2.11"),
+		From:      peerAt("192.0.2.11"),
 		Packet:    ipv4(addr("172.16.1.10"), addr("172.16.2.10")),
 	})
 	hub.handle(event.Redirected{
 		Interface: "gre1",
-		From:      addr("192.0.2.12"),
+		From:      peerAt("192.0.2.12"),
 		Packet:    ipv4(addr("172.16.2.10"), addr("172.16.1.10")),
 	})
 	if got := hub.sentSince(before); len(got) > 0 {
@@ -291,7 +291,7 @@ func TestSpokesDecideThemselves(t *testing.T) {
 			t.Errorf("%s: no way", c.rule)
 		}
 		if !c.want {
-			if n := m.spoke1.dials[m.spoke2.local] + m.spoke2.dials[m.spoke1.local]; n > 3 {
+			if n := m.spoke1.dials[m.spoke2.seenAs()] + m.spoke2.dials[m.spoke1.seenAs()]; n > 3 {
 				t.Errorf("%s: dialled %d times in 5 s", c.rule, n)
 			}
 		}
@@ -332,10 +332,10 @@ func TestImpostorOfTheHub(t *testing.T) {
 			t.Errorf("%s: %+v", c.rule, st)
 		}
 		// When the real NHS is there later, the spoke registers.
-		n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
+		n.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "gone"})
 		hub := n.from("192.0.2.1", "hub")
 		hub.says(acceptance(only(t, n.sentSince(0))))
-		if !n.registered() || !n.admits[addr("192.0.2.1")].NHS {
+		if !n.registered() || !n.admits[peerAt("192.0.2.1")].NHS {
 			t.Errorf(
 				"%s: not registered with the hub: %+v, admitted %v",
 				c.rule, n.status().NHS, n.admits,
@@ -384,10 +384,10 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 		}
 	}
 	if hub.has(output.NoticeMoved) != 1 ||
-		hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.12") {
+		hub.neighbors[addr("10.255.0.11")] != peerAt("192.0.2.12") {
 		t.Errorf("moved %d times, to %v", hub.has(output.NoticeMoved), hub.neighbors)
 	}
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "gone"})
 	if got := only(
 		t, first.says(registrationFrom("192.0.2.11", "10.255.0.11")),
 	); got.CIEs[0].Code != packet.CodeSuccess {
@@ -401,13 +401,13 @@ func TestMoveThereAndBack(t *testing.T) {
 	hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11"))
 	hub.w.run(time.Second)
 	hub.from("192.0.2.12", "spoke").says(registrationFrom("192.0.2.12", "10.255.0.11"))
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead"})
 	hub.w.run(time.Minute)
 	got := only(
 		t, hub.from("192.0.2.11", "spoke").says(registrationFrom("192.0.2.11", "10.255.0.11")),
 	)
 	if got.CIEs[0].Code != packet.CodeSuccess ||
-		hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.11") {
+		hub.neighbors[addr("10.255.0.11")] != peerAt("192.0.2.11") {
 		t.Errorf("back again: %s, %v", got.CIEs[0].Code, hub.neighbors)
 	}
 }
@@ -418,7 +418,7 @@ func TestRuleOfOneOfSeveralAtAnAddress(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.{n}"))
 	hub.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
-		NBMA:       addr("192.0.2.11"),
+		ID:         peerAt("192.0.2.11"),
 		Identity:   "spoke17",
 		SharedWith: []string{"spoke18"},
 	}})
@@ -456,4 +456,21 @@ func TestRulesMovedInTheFile(t *testing.T) {
 		len(hub.closed) > 0 {
 		t.Errorf("said %q, closed %v", got, hub.closed)
 	}
+}
+
+// A client whose rule changes to another overlay address keeps its SA, and knows at once that the
+// hub refuses the address that it has. Another client is not told that it was taken back.
+func TestRuleTakesOnlyAnAddressAway(t *testing.T) {
+	m := newMesh(t)
+	m.hub.configure(allowing(t, "spoke1: 10.255.0.77", "spoke2: 10.255.0.12"))
+	m.run(time.Second)
+	if n := m.spoke1.status().NHS[0]; n.State != report.NHSRefused {
+		t.Errorf("a second after the reload spoke1 is in state %d: %s", n.State, n.Error)
+	}
+	if !m.hasSA(m.hub, m.spoke1) || !m.spoke2.registered() ||
+		m.spoke2.has(output.NoticeHubLost) > 0 {
+		t.Errorf("the SA of spoke1 is gone, or spoke2 is out\n%s", m)
+	}
+	m.hub.configure(allowing(t, "spoke1: 10.255.0.11", "spoke2: 10.255.0.12"))
+	m.until("spoke1 is registered again", time.Minute+time.Second, m.spoke1.registered)
 }

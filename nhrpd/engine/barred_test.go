@@ -14,7 +14,7 @@ func TestOnlyTheBlockedRouterIsLeft(t *testing.T) {
 	at := func(identity string, others ...string) event.PeerSecured {
 		return event.PeerSecured{Peer: event.Peer{
 			Interface:  "gre1",
-			NBMA:       addr("192.0.2.13"),
+			ID:         peerAt("192.0.2.13"),
 			Identity:   identity,
 			SharedWith: others,
 		}}

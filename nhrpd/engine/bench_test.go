@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // newClients returns a hub with that many registered clients, the clients' NBMA addresses, and
@@ -53,7 +54,7 @@ func newClients(
 			tb.Fatal(err)
 		}
 		from, registrations = append(from, nbma), append(registrations, data)
-		hub.handle(event.PacketReceived{Interface: "gre1", From: nbma, Data: data})
+		hub.handle(event.PacketReceived{Interface: "gre1", From: peerid.At(nbma), Data: data})
 	}
 	if got := len(hub.status().Bindings); got != count {
 		tb.Fatalf("%d bindings, want %d", got, count)
@@ -68,7 +69,7 @@ func TestRefreshDoesNotAllocate(t *testing.T) {
 	now, i := hub.w.now, 0
 	allocs := testing.AllocsPerRun(1000, func() {
 		now, i = now.Add(time.Millisecond), (i+1)%len(from)
-		hub.engine.Receive(now, "gre1", from[i], registrations[i], &out)
+		hub.engine.Receive(now, "gre1", peerid.At(from[i]), registrations[i], &out)
 		if len(out.Packets) != 1 {
 			t.Fatal("not answered")
 		}
@@ -89,7 +90,7 @@ func BenchmarkRegistrationRefresh(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now, i = now.Add(20*time.Millisecond), (i+1)%len(from)
-				hub.engine.Receive(now, "gre1", from[i], registrations[i], &out)
+				hub.engine.Receive(now, "gre1", peerid.At(from[i]), registrations[i], &out)
 				out.Reset()
 			}
 		})

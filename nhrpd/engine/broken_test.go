@@ -9,6 +9,7 @@ import (
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/resolution"
@@ -24,9 +25,12 @@ func (n *node) broken() error {
 }
 
 func (n *node) brokenRoutes(ifc *iface) error {
+	if err := n.brokenHostTable(ifc); err != nil {
+		return err
+	}
 	for prefix, nextHop := range n.shortcuts {
-		sc := ifc.Requester.Shortcuts[prefix]
-		if a := ifc.server.Announced[prefix]; a != nil && (sc == nil || !sc.Routed) {
+		sc := ifc.Requester.RoutedAt(prefix)
+		if a := ifc.server.Announced[prefix]; a != nil && sc == nil {
 			if err := n.brokenAnnounced(a, nextHop); err != nil {
 				return err
 			}
@@ -39,17 +43,37 @@ func (n *node) brokenRoutes(ifc *iface) error {
 			continue
 		}
 		switch {
-		case sc == nil || sc.State != report.ShortcutUp || sc.NextHop != nextHop:
+		case sc == nil || sc.State != report.ShortcutUp || sc.CutOff || sc.NextHop != nextHop:
 			return fmt.Errorf("route %s via %s, shortcut %+v", prefix, nextHop, sc)
-		case !sc.Restored && !sc.Ref.Peer.Unlisted && !ifc.peers.Secured(sc.NBMA):
+		case !sc.Restored && !sc.Ref.Peer.Unlisted && !ifc.peers.Secured(sc.Peer):
 			return fmt.Errorf("route %s without an SA", prefix)
-		case prefix.Bits() < 8 || prefix.Contains(ifc.Address()) || prefix.Contains(sc.NBMA):
+		case prefix.Bits() < 8 || prefix.Contains(ifc.Address()) ||
+			prefix.Contains(ifc.peers.Outer(sc.Peer)):
 			return fmt.Errorf("route %s covers what the tunnel rests on", prefix)
 		}
 	}
 	for protocol, nbma := range n.neighbors {
 		if have, _, ok := ifc.neighbors.Lookup(protocol); !ok || have != nbma {
 			return fmt.Errorf("neighbour %s is wanted, but not known", protocol)
+		}
+	}
+	return nil
+}
+
+// brokenHostTable returns an error if a route in the table for host routes is neither that of a
+// shortcut nor the host route to a router.
+func (n *node) brokenHostTable(ifc *iface) error {
+	for prefix, nextHop := range n.hostTable {
+		sc := ifc.Requester.Shortcuts[prefix]
+		switch {
+		case !nextHop.IsValid() && !slices.Contains(ifc.neighbors.InHostTable(), prefix.Addr()):
+			return fmt.Errorf("host route to %s, which is not wanted", prefix.Addr())
+		case nextHop.IsValid() && (sc == nil || sc.Placement != report.PlacedHostTable ||
+			sc.State != report.ShortcutUp || sc.NextHop != nextHop):
+			return fmt.Errorf("host route %s via %s, shortcut %+v", prefix, nextHop, sc)
+		case nextHop.IsValid() && !sc.Restored && !sc.Ref.Peer.Unlisted &&
+			!ifc.peers.Secured(sc.Peer):
+			return fmt.Errorf("host route %s without an SA", prefix)
 		}
 	}
 	return nil
@@ -86,11 +110,15 @@ func (n *node) brokenLimits(ifc *iface) error {
 			ifc.Leaving,
 		)
 	}
+	if err := ifc.bothVersions(); err != nil {
+		return err
+	}
 	if len(ifc.server.Owners) > l.Bindings {
 		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.server.Owners))
 	}
 	if err := cmp.Or(
-		ifc.peers.Check(), ifc.neighbors.Check(),
+		ifc.peers.Check(), ifc.neighbors.Check(), ifc.proofs.Check(ifc.Requester.Paths()),
+		ifc.inquiries.Check(),
 	); err != nil {
 		return err
 	}
@@ -127,7 +155,7 @@ func brokenShares(ifc *iface) error {
 		}
 	}
 	for _, o := range ifc.server.Owners {
-		addresses.Take(overlay.HolderOf(o.Identity, netip.Addr{}))
+		addresses.Take(overlay.HolderOf(o.Identity, peerid.ID{}))
 	}
 	for _, a := range ifc.server.Announced {
 		prefixes.Take(a.Owner.Holder)
@@ -155,14 +183,18 @@ func brokenShares(ifc *iface) error {
 
 // brokenPeers returns an error if strongSwan was last asked for something else than is wanted.
 func (n *node) brokenPeers(ifc *iface) error {
-	for nbma, p := range ifc.peers.ByNBMA {
-		if n.want[nbma] != p.Want {
-			return fmt.Errorf("%s: wanted %d, said %d", nbma, p.Want, n.want[nbma])
+	for id, p := range ifc.peers.ByID {
+		want := p.Want
+		if id.IsParked() {
+			want = output.SANone // strongSwan knows no such peer
+		}
+		if n.want[id] != want {
+			return fmt.Errorf("%s: wanted %d, said %d", id, want, n.want[id])
 		}
 	}
-	for nbma := range n.want {
-		if ifc.peers.ByNBMA[nbma] == nil {
-			return fmt.Errorf("%s is wanted, but not known", nbma)
+	for id := range n.want {
+		if ifc.peers.ByID[id] == nil {
+			return fmt.Errorf("%s is wanted, but not known", id)
 		}
 	}
 	return nil
@@ -170,29 +202,29 @@ func (n *node) brokenPeers(ifc *iface) error {
 
 // brokenAdmission returns an error if the kernel takes data from other routers than it should.
 func (n *node) brokenAdmission(ifc *iface) error {
-	reasons := map[netip.Addr]bool{}
+	reasons := map[peerid.ID]bool{}
 	for _, x := range ifc.client.NHS {
-		reasons[x.Admission.NBMA] = true
+		reasons[x.Admission.Peer] = true
 	}
 	for _, b := range ifc.server.Bindings {
-		reasons[b.NBMA] = true
+		reasons[b.Peer] = true
 	}
 	for _, s := range ifc.Requester.Shortcuts {
 		if s.State != report.ShortcutResolving {
-			reasons[s.NBMA] = true
+			reasons[s.Peer] = true
 		}
 	}
 	for _, a := range ifc.Responder.Answers {
-		reasons[a.Admission.NBMA] = true
+		reasons[a.Admission.Peer] = true
 	}
-	admitted := map[netip.Addr]output.AdmissionChange{}
+	admitted := map[peerid.ID]output.AdmissionChange{}
 	for _, c := range ifc.admissions.Wanted() {
-		admitted[c.NBMA] = c
+		admitted[c.ID] = c
 	}
 	if !maps.Equal(admitted, n.admits) {
 		return fmt.Errorf("admitted are %v, the kernel was told %v", admitted, n.admits)
 	}
-	return ifc.admissions.Check(func(nbma netip.Addr) bool { return reasons[nbma] })
+	return ifc.admissions.Check(func(id peerid.ID) bool { return reasons[id] })
 }
 
 // brokenAnnounced returns an error if the route to an announced prefix must not be there.
@@ -203,11 +235,27 @@ func (n *node) brokenAnnounced(a *server.Announced, nextHop netip.Addr) error {
 	switch {
 	case ifc.Bindings[b.Protocol] != b || nextHop != b.Protocol || !b.Routed || !found:
 		return fmt.Errorf("route %s via %s, announced by %+v", a.Prefix, nextHop, b)
-	case !b.Restored && !b.Ref.Peer.Unlisted && !ifc.Peers.Secured(b.NBMA):
+	case !b.Restored && !b.Ref.Peer.Unlisted && !ifc.Peers.Secured(b.Peer):
 		return fmt.Errorf("route %s without an SA with %s", a.Prefix, b.Protocol)
 	case !ifc.Config.Accepts(a.Prefix) ||
 		ifc.Prefixes.ObjectToHiding(a.Prefix, b.Protocol).Raised():
 		return fmt.Errorf("route %s hides what it must not", a.Prefix)
+	}
+	return nil
+}
+
+// bothVersions returns an error if a name is used over both IP versions at a time.
+func (ifc *iface) bothVersions() error {
+	used := map[string]netip.Addr{}
+	for _, n := range ifc.client.NHS {
+		st := n.Status()
+		if st.Use != report.UseInUse {
+			continue
+		}
+		if other, is := used[st.Name]; is && other.Is4() != st.NBMA.Is4() {
+			return fmt.Errorf("%s is used at %s and at %s", st.Name, other, st.NBMA)
+		}
+		used[st.Name] = st.NBMA
 	}
 	return nil
 }

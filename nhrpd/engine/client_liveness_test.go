@@ -3,6 +3,7 @@ package engine
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,8 +63,11 @@ func TestDeadNHSWithoutIPsec(t *testing.T) {
 		!strings.Contains(st.Error, "does not answer") {
 		t.Errorf("status %+v", st)
 	}
-	if n := spoke.has(output.NoticeUnanswered); n != 2 {
-		t.Errorf("told %d times, want that it does not answer and that it is given up", n)
+	if n := spoke.has(output.NoticeUnanswered); n != 1 {
+		t.Errorf("told %d times that it does not answer, want once", n)
+	}
+	if n := spoke.has(output.NoticeHubLost); n != 1 {
+		t.Errorf("told %d times that it is lost, want once", n)
 	}
 	if n := spoke.sentOf(packet.RegistrationRequest, before); n > 15 {
 		t.Errorf("%d registrations in less than a minute", n)
@@ -73,13 +77,22 @@ func TestDeadNHSWithoutIPsec(t *testing.T) {
 	if n := spoke.sentOf(packet.RegistrationRequest, before); n < 5 || n > 20 {
 		t.Errorf("%d registrations in ten minutes of silence", n)
 	}
-	if n := spoke.has(output.NoticeUnanswered); n != 2 {
+	if n := spoke.has(output.NoticeUnanswered) + spoke.has(output.NoticeHubLost); n != 2 {
 		t.Errorf("told again and again: %d times", n)
 	}
 	dead = false
 	w.until("back", client.RetryMost+time.Second, func() bool {
 		return spoke.registered() && spoke.at("10.255.0.1").IsValid()
 	})
+	var again []bool
+	for _, n := range spoke.notices {
+		if n.Kind == output.NoticeRegistered {
+			again = append(again, n.Again)
+		}
+	}
+	if !slices.Equal(again, []bool{false, true}) {
+		t.Errorf("registrations told as again: %v, want the second one only", again)
+	}
 }
 
 // Lost packets do not make an NHS a dead one.
@@ -122,7 +135,7 @@ func TestLostNHSIsTriedAtItsOtherAddress(t *testing.T) {
 	hub.local = addr("192.0.2.2")
 	hub.handle(event.LocalAddress{Interface: "gre1", NBMA: hub.local})
 	w.until("registered at the other", time.Minute, func() bool {
-		return spoke.registered() && spoke.at("10.255.0.1") == addr("192.0.2.2")
+		return spoke.registered() && spoke.at("10.255.0.1") == peerAt("192.0.2.2")
 	})
 }
 
@@ -193,5 +206,35 @@ func TestSignsOfLifeWithoutIPsecOnly(t *testing.T) {
 			"%d registrations in 20 minutes with IPsec, want one every third of ten minutes",
 			protected,
 		)
+	}
+}
+
+// A question that an NHS leaves unanswered has the spoke register there at once, far ahead of the
+// refresh. So it knows of a dead NHS sooner, and one that has forgotten it knows it again. Many
+// questions cause no more registrations than one.
+func TestUnansweredQuestionChecksTheNHS(t *testing.T) {
+	for _, forgot := range []bool{false, true} {
+		w, hub, spoke := unprotectedPair(t)
+		w.run(5 * time.Second)
+		before := len(spoke.sent)
+		w.lose = func(_, _ *node, data []byte) bool {
+			return !forgot || packet.Type(data[17]) == packet.ResolutionRequest
+		}
+		if forgot {
+			hub.boot(report.Saved{})
+		}
+		for _, to := range []string{"10.255.0.12", "10.255.0.13", "10.255.0.14"} {
+			spoke.handle(event.Missed{Interface: "gre1", Protocol: addr(to)})
+		}
+		w.run(3500 * time.Millisecond)
+		if n := spoke.sentOf(packet.RegistrationRequest, before); n != 1 {
+			t.Errorf("forgot %t: %d registrations within 3.5 s, want 1", forgot, n)
+		}
+		if forgot && hub.at("10.255.0.11") != peerAt("192.0.2.11") {
+			t.Errorf("the NHS does not know the spoke again\n%s", w)
+		}
+		if !forgot {
+			w.until("lost", 32*time.Second, func() bool { return !spoke.registered() })
+		}
 	}
 }

@@ -23,7 +23,7 @@ func (n *node) moveTo(nbma string) {
 			delete(n.w.sas, saKey{other, n})
 			n.handle(event.PeerLost{
 				Interface: "gre1",
-				NBMA:      other.seenAs(),
+				ID:        other.seenAs(),
 				Reason:    "this end's address changed",
 			})
 		}
@@ -58,10 +58,10 @@ func TestAddressChange(t *testing.T) {
 			m := tt.make(t)
 			m.spoke1.moveTo("192.0.2.111")
 			m.until("the hub has it at its new address", 2*time.Second, func() bool {
-				return m.hub.at("10.255.0.11") == addr("192.0.2.111")
+				return m.hub.at("10.255.0.11") == peerAt("192.0.2.111")
 			})
 			m.until("spoke2 leaves the old address", time.Second, func() bool {
-				return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+				return m.spoke2.at("10.255.0.11") != peerAt("192.0.2.11")
 			})
 			m.until("packets arrive", 3*time.Second, func() bool {
 				return m.ping(m.spoke2, host2, host1) != nil &&
@@ -89,7 +89,7 @@ func TestAddressChangeWithoutIPsec(t *testing.T) {
 		t.Fatalf("it goes on to use what was answered to its old address\n%s", m)
 	}
 	m.until("the hub has it at its new address", 2*time.Second, func() bool {
-		return m.hub.at("10.255.0.12") == addr("192.0.2.112")
+		return m.hub.at("10.255.0.12") == peerAt("192.0.2.112")
 	})
 	m.until("admitted again", 5*time.Second, func() bool {
 		m.ping(m.spoke2, host2, host1)
@@ -122,7 +122,7 @@ func TestAddressChangeWhileDown(t *testing.T) {
 	m.spoke1.local = addr("192.0.2.111")
 	m.spoke1.boot(saved)
 	m.until("spoke2 leaves the old address", 3*time.Second, func() bool {
-		return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+		return m.spoke2.at("10.255.0.11") != peerAt("192.0.2.11")
 	})
 }
 
@@ -135,14 +135,14 @@ func TestPublicAddressChange(t *testing.T) {
 	delete(m.sas, saKey{m.spoke1, m.hub})
 	delete(m.sas, saKey{m.spoke1, m.spoke2})
 	for _, peer := range []string{"192.0.2.1", "192.0.2.12"} {
-		m.spoke1.handle(event.PeerLost{Interface: "gre1", NBMA: addr(peer), Reason: "dead peer"})
-		m.spoke1.dial(addr(peer))
+		m.spoke1.handle(event.PeerLost{Interface: "gre1", ID: peerAt(peer), Reason: "dead peer"})
+		m.spoke1.dial(peerAt(peer))
 	}
 	m.until("the hub has it at its new address", 2*time.Second, func() bool {
-		return m.hub.at("10.255.0.11") == addr("192.0.2.113")
+		return m.hub.at("10.255.0.11") == peerAt("192.0.2.113")
 	})
 	m.until("spoke2 leaves the old address", 3*time.Second, func() bool {
-		return m.spoke2.at("10.255.0.11") != addr("192.0.2.11")
+		return m.spoke2.at("10.255.0.11") != peerAt("192.0.2.11")
 	})
 }
 
@@ -182,7 +182,7 @@ func seenAt(public string, hub int, p packet.Packet) packet.Packet {
 func (n *node) lastTo(to sender) packet.Packet {
 	n.w.t.Helper()
 	for i := range slices.Backward(n.sent) {
-		if n.sent[i].to == addr(to.nbma) {
+		if n.sent[i].to == peerAt(to.nbma) {
 			return n.sentSince(i)[0]
 		}
 	}
@@ -195,7 +195,7 @@ func (n *node) lastTo(to sender) packet.Packet {
 // data from that address only.
 func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	n, first, second := behindNAT(t, "198.51.100.1")
-	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(first.nbma), Reason: "dead peer"})
+	n.handle(event.PeerLost{Interface: "gre1", ID: peerAt(first.nbma), Reason: "dead peer"})
 	n.w.run(6 * time.Minute)
 	second.says(seenAt("198.51.100.2", 2, n.lastTo(second)))
 	second.says(indicationOf(host1, host2))
@@ -207,7 +207,7 @@ func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 
 	n.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr(first.nbma), Identity: "hub"},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt(first.nbma), Identity: "hub"},
 		},
 	)
 	first.says(seenAt("198.51.100.2", 1, n.lastTo(first)))
@@ -216,7 +216,7 @@ func TestPublicAddressIsTheOneSeenLast(t *testing.T) {
 	before := len(n.sent)
 	first.says(seenAt("198.51.100.3", 1, p))
 	told := func(s sentPacket) bool {
-		return s.to == addr(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest
+		return s.to == peerAt(second.nbma) && packet.Type(s.data[17]) == packet.RegistrationRequest
 	}
 	if !slices.ContainsFunc(n.sent[before:], told) {
 		t.Error("the other hub goes on to say that it is at the old address")

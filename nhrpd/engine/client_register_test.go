@@ -174,11 +174,11 @@ func TestStaticMapBeforeNHS(t *testing.T) {
 	n, _ := spokeAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.1"), NBMA: addr("192.0.2.99")}}
 	})
-	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.99") {
+	if got := n.neighbors[addr("10.255.0.1")]; got != peerAt("192.0.2.99") {
 		t.Errorf("neighbour at %s", got)
 	}
 	n.configure(func(c *overlay.InterfaceConfig) { c.Maps = nil })
-	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
+	if got := n.neighbors[addr("10.255.0.1")]; got != peerAt("192.0.2.1") {
 		t.Errorf("neighbour at %s", got)
 	}
 }
@@ -241,7 +241,7 @@ func TestRefusedByNHS(t *testing.T) {
 func TestDynamicNHS(t *testing.T) {
 	n, _ := spokeAlone(t)
 	if st := n.status().NHS[0]; st.Protocol != addr("10.255.0.1") ||
-		n.neighbors[addr("10.255.0.1")] != addr("192.0.2.1") {
+		n.neighbors[addr("10.255.0.1")] != peerAt("192.0.2.1") {
 		t.Errorf("%+v, neighbours %v", st, n.neighbors)
 	}
 }
@@ -258,7 +258,7 @@ func TestNextAddressOfNHS(t *testing.T) {
 	})
 	n.from("192.0.2.1", "hub")
 	n.w.run(10 * time.Second) // three requests have no answer, so the second address is next
-	n.handle(event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.2"), Reason: "no answer"})
+	n.handle(event.PeerFailed{Interface: "gre1", ID: peerAt("192.0.2.2"), Reason: "no answer"})
 	if got := n.status().NHS[0].NBMA; got != addr("192.0.2.1") {
 		t.Errorf("at %s, want the first again", got)
 	}
@@ -284,15 +284,15 @@ func TestNHSNameOfTwoFamilies(t *testing.T) {
 			st.State == report.NHSUnresolved {
 			t.Errorf("%s: %+v", when, st)
 		}
-		for nbma := range n.dials {
-			if nbma.Is6() {
-				t.Errorf("%s: dialled %s", when, nbma)
+		for id := range n.dials {
+			if id.Address().Is6() {
+				t.Errorf("%s: dialled %s", when, id)
 			}
 		}
 	}
 	n.handle(both)
 	only("resolved")
-	n.handle(event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "no answer"})
+	n.handle(event.PeerFailed{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "no answer"})
 	only("the SA failed")
 	n.boot(report.Saved{})
 	n.handle(event.LocalAddress{Interface: "gre1"})
@@ -327,10 +327,15 @@ func TestNHSNameOfAnotherFamily(t *testing.T) {
 	}
 	resolve("2001:db8::1")
 	resolve("2001:db8::1")
+	registration := report.RegistrationStatus{
+		Address: addr("10.255.0.11"),
+		State:   report.NHSUnresolved,
+		Error:   "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version",
+	}
 	want := report.NHSStatus{
-		Name:  "hub.example.net",
-		State: report.NHSUnresolved,
-		Error: "its name has no address that the tunnel can send to from 192.0.2.11, only such as 2001:db8::1, of another IP version",
+		Name:               "hub.example.net",
+		RegistrationStatus: registration,
+		Registrations:      []report.RegistrationStatus{registration},
 	}
 	if diff := cmp.Diff(want, n.status().NHS[0], netipValues); diff != "" ||
 		n.has(output.NoticeUnanswered) != 1 || len(n.dials) != 0 {
@@ -351,7 +356,7 @@ func TestNHSNameOfAnotherFamily(t *testing.T) {
 // When an NHS has moved, the spoke wants nothing any more at the address that the NHS had before.
 func TestNHSMoves(t *testing.T) {
 	n, _ := spokeAlone(t)
-	if got := n.neighbors[addr("10.255.0.1")]; got != addr("192.0.2.1") {
+	if got := n.neighbors[addr("10.255.0.1")]; got != peerAt("192.0.2.1") {
 		t.Fatalf("neighbour of the NHS: %s", got)
 	}
 	n.handle(event.NHSResolved{
@@ -411,7 +416,7 @@ func TestLocalAddressChanges(t *testing.T) {
 func TestRegistersWhenNHSComesBack(t *testing.T) {
 	n, hub := spokeAlone(t)
 	before := len(n.sent)
-	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	n.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "DPD"})
 	if st := n.status().NHS[0].State; st != report.NHSSecuring {
 		t.Errorf("state %d", st)
 	}

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,6 +77,29 @@ func TestChangesThatAreRegistered(t *testing.T) {
 	}
 }
 
+// A tunnel whose MTU follows the underlay's is registered with the new MTU at once, and an
+// interface that has left stays away.
+func TestTunnelMTUIsRegistered(t *testing.T) {
+	n, _ := spokeAlone(t)
+	before := len(n.sent)
+	n.handle(event.TunnelMTU{Interface: "gre1", MTU: 1400}) // as it is
+	if got := n.sentSince(before); len(got) != 0 {
+		t.Errorf("the same MTU: sent %v", typesOf(got))
+	}
+	n.handle(event.TunnelMTU{Interface: "gre1", MTU: 1422})
+	got := n.sentSince(before)
+	if len(got) != 1 || got[0].Type != packet.RegistrationRequest || got[0].CIEs[0].MTU != 1422 {
+		t.Errorf("another MTU: sent %v, want a registration with it", typesOf(got))
+	}
+	n.handle(event.Leave{Interface: "gre1"})
+	n.w.run(time.Minute)
+	before = len(n.sent)
+	n.handle(event.TunnelMTU{Interface: "gre1", MTU: 1300})
+	if got := n.sentSince(before); len(got) != 0 {
+		t.Errorf("after the goodbye: sent %v", typesOf(got))
+	}
+}
+
 // When the overlay address changes, the router says goodbye with the old one and begins anew, with
 // what it knows of underlay and NHSs.
 func TestAddressChanged(t *testing.T) {
@@ -107,8 +132,8 @@ func TestNHSChanged(t *testing.T) {
 		Name:      "192.0.2.2",
 		NBMA:      []netip.Addr{addr("192.0.2.2")},
 	})
-	if n.want[addr("192.0.2.2")] != output.SAInitiateFirst ||
-		n.want[addr("192.0.2.1")] != output.SAAccept {
+	if n.want[peerAt("192.0.2.2")] != output.SAInitiateFirst ||
+		n.want[peerAt("192.0.2.1")] != output.SAAccept {
 		t.Errorf("wants %v", n.want)
 	}
 	n.configure(func(c *overlay.InterfaceConfig) { c.NHS[0].Protocol = addr("10.255.0.2") })
@@ -123,7 +148,7 @@ func TestMapsChanged(t *testing.T) {
 	hub.configure(func(c *overlay.InterfaceConfig) {
 		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.11"), NBMA: addr("192.0.2.99")}}
 	})
-	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.99") ||
+	if hub.neighbors[addr("10.255.0.11")] != peerAt("192.0.2.99") ||
 		hub.has(output.NoticeUnbound) != 1 {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
@@ -139,6 +164,7 @@ func TestTwoInterfaces(t *testing.T) {
 	n, hub := spokeAlone(t)
 	second := spokeConfig("10.254.0.11/24")
 	second.Name, second.Table = "gre2", 100
+	second.NHS = []overlay.NHSConfig{{Name: "hub.example.net"}}
 	n.engine.Configure(
 		n.w.now,
 		overlay.Config{Interfaces: []overlay.InterfaceConfig{n.cfg, second}},
@@ -192,7 +218,7 @@ func TestIPv6(t *testing.T) {
 	})
 	spokes[0].handle(event.PacketReceived{
 		Interface: "gre1",
-		From:      addr("2001:db8::1"),
+		From:      peerAt("2001:db8::1"),
 		Data:      indication6(t),
 	})
 	w.until("a shortcut", 5*time.Second, func() bool { return len(spokes[0].shortcuts) == 1 })
@@ -222,4 +248,82 @@ func indication6From(t *testing.T, nbma string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// The table of an interface may be known only later, when its VRF is there, and may change with
+// it. While it is not known there are no routes. Routes leave the table and the metric that they
+// had, and come with the new ones.
+func TestTableChanges(t *testing.T) {
+	m := newMesh(t)
+	n := m.spoke1
+	in := func(table, metric uint32) {
+		t.Helper()
+		n.configure(func(c *overlay.InterfaceConfig) { c.Table, c.Metric = table, metric })
+		if len(n.shortcuts) != 0 {
+			t.Errorf("of the table before, %v are left", n.shortcuts)
+		}
+		n.handle(event.RoutesChanged{Table: table, Reset: true, Added: n.routes})
+	}
+	there := func() bool {
+		m.ping(n, host1, host2)
+		return len(n.shortcuts) > 0
+	}
+	for _, to := range []place{{testTable, 9}, {0, 9}, {100, 9}, {200, 0}} {
+		in(to.table, to.metric)
+		if to.table == 0 {
+			m.until("the hub is back", 20*time.Second, func() bool {
+				return n.status().NHS[0].State == report.NHSRegistered
+			})
+			if there() {
+				t.Errorf("without a table, the routes are %v", n.shortcuts)
+			}
+			continue
+		}
+		m.until("the shortcut", 20*time.Second, there)
+		for prefix := range n.shortcuts {
+			if n.places[prefix] != to {
+				t.Errorf("the route to %s is in %+v, want %+v", prefix, n.places[prefix], to)
+			}
+		}
+	}
+}
+
+// Another metric moves the routes of shortcuts, of clients' prefixes and of routers with a host
+// prefix, and nothing else: the router tells nobody, and closes nothing.
+func TestMetricChangeMovesTheRoutes(t *testing.T) {
+	m := newMesh(t, func(c *overlay.InterfaceConfig) {
+		c.Overlay = c.Address.Masked()
+		c.Address = netip.PrefixFrom(c.Address.Addr(), 32)
+		if c.Limits.Prefixes = 10; c.Server {
+			c.Accept = []netip.Prefix{mustPrefix("172.18.0.0/16")}
+		} else {
+			c.Announce = []netip.Prefix{netip.PrefixFrom(
+				netip.AddrFrom4([4]byte{172, 18, c.Address.Addr().As4()[3], 0}), 24)}
+		}
+	})
+	m.pingPong(m.spoke1, host1, m.spoke2, host2)
+	for n, want := range map[*node][]string{
+		m.hub:    {"10.255.0.11/32", "10.255.0.12/32", "172.18.11.0/24", "172.18.12.0/24"},
+		m.spoke1: {"10.255.0.1/32", "10.255.0.12/32", lan2},
+	} {
+		m.until("the routes of "+n.name, 5*time.Second, func() bool {
+			return !slices.ContainsFunc(want, func(prefix string) bool {
+				_, there := n.shortcuts[mustPrefix(prefix)]
+				return !there
+			})
+		})
+		before, sent := maps.Clone(n.shortcuts), len(n.sent)
+		n.configure(func(c *overlay.InterfaceConfig) { c.Metric = 9 })
+		if !maps.Equal(n.shortcuts, before) {
+			t.Errorf("%s had the routes %v, and has %v", n.name, before, n.shortcuts)
+		}
+		for prefix := range n.shortcuts {
+			if at := n.places[prefix]; at.metric != 9 {
+				t.Errorf("%s: the route to %s is in %+v", n.name, prefix, at)
+			}
+		}
+		if got := n.sentSince(sent); len(got) > 0 || len(n.out.Closed) > 0 {
+			t.Errorf("%s sent %v and closed %v", n.name, typesOf(got), n.out.Closed)
+		}
+	}
 }

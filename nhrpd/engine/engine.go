@@ -18,6 +18,8 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/peers"
 )
 
 // Engine is one router. Its methods must not run concurrently.
@@ -27,6 +29,7 @@ import (
 type Engine struct {
 	router *overlay.Router
 	ifaces map[string]*iface
+	groups map[string]*peers.Group // of interfaces that share their SAs, by InterfaceConfig.SAGroup
 }
 
 // New returns an engine without interfaces. All jitter comes from rng. The IDs of registrations and
@@ -36,6 +39,7 @@ func New(rng *rand.Rand, firstRequestID uint32) *Engine {
 	return &Engine{
 		router: overlay.NewRouter(rng, firstRequestID),
 		ifaces: make(map[string]*iface),
+		groups: make(map[string]*peers.Group),
 	}
 }
 
@@ -49,34 +53,48 @@ func (e *Engine) Handle(now time.Time, ev event.Event, out *output.Output) {
 	case event.RoutesChanged:
 		e.routesChanged(ev)
 	case event.LocalAddress:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.localAddress(ev.NBMA) })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.localAddress(ev.NBMA, ev.Second) })
+	case event.TunnelMTU:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.tunnelMTU(ev.MTU) })
 	case event.NHSResolved:
 		e.withInterface(ev.Interface, func(ifc *iface) { ifc.client.NHSResolved(ev.Name, ev.NBMA) })
 	case event.PeerSecured:
 		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerSecured(ev.Peer) })
 	case event.PeerRenewed:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerRenewed(ev.NBMA) })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerRenewed(ev.ID) })
 	case event.PeerMoved:
 		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerMoved(ev.From, ev.Peer) })
 	case event.PeerLost:
 		e.withInterface(ev.Interface,
-			func(ifc *iface) { ifc.peers.PeerLost(ev.NBMA, ev.Reason, ev.Closed) })
+			func(ifc *iface) { ifc.peers.PeerLost(ev.ID, ev.Reason, ev.Closed) })
 	case event.PeerFailed:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerFailed(ev.NBMA, ev.Reason) })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peers.PeerFailed(ev.ID, ev.Reason) })
 	case event.PeersSecured:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peersSecured(ev.Peers) })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.peersSecured(&ev) })
 	case event.Redirected:
 		e.withInterface(ev.Interface, func(ifc *iface) {
 			ifc.Requester.Redirected(ev.From, ev.Packet)
 		})
 	case event.Missed:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.Relays.Missed(ev.Protocol) })
+		e.withInterface(ev.Interface, func(ifc *iface) {
+			ifc.Relays.Missed(ifc.LinkLocals().Router(ev.Protocol))
+		})
 	case event.Used:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.used(ev.Peers) })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.used(ev) })
 	case event.Block:
 		e.block(ev)
+	case event.Ruling:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.inquiries.Answered(ev) })
+	case event.AuthorizerUp:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.inquiries.Connected() })
+	case event.Recheck:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.inquiries.Recheck(ev.Identity) })
 	case event.Unblock:
 		e.unblock(ev.Identity, "the administrator took it back")
+	case event.Drain:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.server.Draining = !ev.Off })
+	case event.TunnelReplaced:
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.client.TunnelReplaced() })
 	case event.Leave:
 		e.withInterface(ev.Interface, (*iface).leave)
 	}
@@ -88,7 +106,7 @@ func (e *Engine) Handle(now time.Time, ev event.Event, out *output.Output) {
 func (e *Engine) Receive(
 	now time.Time,
 	ifname string,
-	from netip.Addr,
+	from peerid.ID,
 	data []byte,
 	out *output.Output,
 ) {
@@ -98,7 +116,7 @@ func (e *Engine) Receive(
 }
 
 // receive hands a packet to its interface.
-func (e *Engine) receive(ifname string, from netip.Addr, data []byte) {
+func (e *Engine) receive(ifname string, from peerid.ID, data []byte) {
 	if ifc := e.ifaces[ifname]; ifc != nil {
 		ifc.receivedFrom(from, data)
 		return
@@ -106,11 +124,11 @@ func (e *Engine) receive(ifname string, from netip.Addr, data []byte) {
 	e.router.Drop(overlay.DropNoInterface)
 }
 
-// Secured reports whether packets may go to and come from an NBMA address of an interface: the peer
-// there has an SA, or the interface requires none.
-func (e *Engine) Secured(ifname string, nbma netip.Addr) bool {
+// Secured reports whether packets may go to and come from a peer of an interface: the peer has an
+// SA, or the interface requires none.
+func (e *Engine) Secured(ifname string, id peerid.ID) bool {
 	ifc := e.ifaces[ifname]
-	return ifc != nil && ifc.peers.Secured(nbma)
+	return ifc != nil && ifc.peers.Secured(id)
 }
 
 // Deadline returns the time by which the caller has to call Advance, and false if nothing is due

@@ -3,18 +3,20 @@ package engine
 import (
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
 
 // errorIndication takes an Error Indication. One about a request of ours counts as a reply to that
 // request. One for another router is forwarded.
 func (ifc *iface) errorIndication(m *overlay.Message) {
-	if m.SourceProtocol == ifc.Address() && !ifc.peers.IsNHS(m.From) {
+	if ifc.IsOwn(m.SourceProtocol) && !ifc.peers.IsNHS(m.From) {
 		ifc.Drop(overlay.DropOwnPacket) // RFC 2332 §5.2.7: without an error about it
 		return
 	}
-	if m.DestProtocol.IsValid() && m.DestProtocol != ifc.Address() {
-		if !ifc.SameFamily(m.DestProtocol) {
+	if m.DestProtocol.IsValid() && !ifc.IsOwn(m.DestProtocol) {
+		if !ifc.HasFamily(m.DestProtocol) {
 			ifc.Drop(overlay.DropWrongFamily)
 			return
 		}
@@ -28,9 +30,15 @@ func (ifc *iface) errorIndication(m *overlay.Message) {
 	var quoted packet.Packet
 	// ParseQuoted reads type and ID first; it does not matter if the addresses are cut off.
 	_ = quoted.ParseQuoted(m.Quoted)
+	question := ifc.failedQuestion(m, &quoted)
 	switch {
-	case ifc.failedRequest(m, quoted.Type, quoted.RequestID, reason):
-	case m.SourceProtocol == ifc.Address():
+	case question != nil && ifc.Requester.StaysDespite(question, m):
+		return
+	case question != nil:
+		ifc.Requester.Unresolve(question, report.OutcomeError, reason)
+	case quoted.Type == packet.RegistrationRequest &&
+		ifc.client.RegistrationFailed(m, quoted.RequestID, reason):
+	case ifc.IsOwn(m.SourceProtocol):
 		ifc.Drop(overlay.DropOwnPacket)
 		return
 	default:
@@ -40,23 +48,20 @@ func (ifc *iface) errorIndication(m *overlay.Message) {
 	if m.ErrorCode == packet.ErrorAuthentication {
 		ifc.client.PasswordRefused(m, reason)
 	}
-	ifc.Notice(output.Notice{Kind: output.NoticeError, NextHop: m.SourceProtocol, NBMA: m.From,
+	ifc.Notice(output.Notice{Kind: output.NoticeError, NextHop: m.SourceProtocol, Peer: m.From,
 		Reason: m.ErrorCode.String()})
 }
 
-// failedRequest applies an Error Indication to the request of ours that it is about. It returns
-// false if there is no such request, or if the error comes from a router to which that request did
-// not go. An error about a Resolution Request may also come through one of our NHSs.
-func (ifc *iface) failedRequest(m *overlay.Message, t packet.Type, id uint32, reason string) bool {
-	switch t {
-	case packet.RegistrationRequest:
-		return ifc.client.RegistrationFailed(m, id, reason)
-	case packet.ResolutionRequest:
-		if s := ifc.Requester.Requests[id]; s != nil &&
-			(m.From == s.Via || ifc.peers.IsNHS(m.From)) {
-			ifc.Requester.Unresolve(s, reason)
-			return true
-		}
+// failedQuestion returns the shortcut whose Resolution Request an Error Indication is about. It
+// returns nil if there is none, or if the error comes neither from the router that the request went
+// to nor through one of our NHSs.
+func (ifc *iface) failedQuestion(m *overlay.Message, quoted *packet.Packet) *resolution.Shortcut {
+	if quoted.Type != packet.ResolutionRequest {
+		return nil
 	}
-	return false
+	s := ifc.Requester.Requests[quoted.RequestID]
+	if s == nil || m.From != s.Via && !ifc.peers.IsNHS(m.From) {
+		return nil
+	}
+	return s
 }

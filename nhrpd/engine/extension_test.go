@@ -183,7 +183,8 @@ func TestMapIsNotAuthoritative(t *testing.T) {
 			"192.0.2.11", "10.255.0.11", "10.255.0.99",
 		)),
 	)
-	if got.Type != packet.ResolutionRequest || hub.sent[len(hub.sent)-1].to != addr("192.0.2.99") {
+	if got.Type != packet.ResolutionRequest ||
+		hub.sent[len(hub.sent)-1].to != peerAt("192.0.2.99") {
 		t.Errorf("%s", got.Type)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // A client's first registration takes a binding, a peer, a neighbour and an admission from the
@@ -33,7 +34,7 @@ func TestFirstRegistrationFindsAllReady(t *testing.T) {
 	if got := testing.AllocsPerRun(clients-1, func() {
 		hub.engine.Receive(
 			hub.w.now.Add(time.Duration(i)*time.Millisecond), "gre1",
-			from[i], registrations[i], &out,
+			peerid.At(from[i]), registrations[i], &out,
 		)
 		if len(out.Neighbors) != 1 || len(out.Packets) != 1 {
 			t.Fatal("it is not registered")

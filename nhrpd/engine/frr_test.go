@@ -122,7 +122,7 @@ func TestSpokeBesideFRR(t *testing.T) {
 		}
 	}
 	if n.shortcuts[mustPrefix(lan2)] != addr("10.255.0.12") ||
-		n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
+		n.neighbors[addr("10.255.0.12")] != peerAt("192.0.2.12") {
 		t.Errorf("routes %v, neighbours %v\n%v", n.shortcuts, n.neighbors, n.engine.Stats())
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/packet"
 )
@@ -134,7 +135,7 @@ func (s *script) step() {
 	case 7:
 		s.handle(event.PeerSecured{Peer: s.somePeer()})
 	case 8:
-		s.handle(event.PeerLost{Interface: "gre1", NBMA: s.nbma(), Reason: "lost"})
+		s.handle(event.PeerLost{Interface: "gre1", ID: peerid.At(s.nbma()), Reason: "lost"})
 	case 9:
 		s.w.run(time.Duration(s.byte()) * time.Duration(s.byte()) * 10 * time.Millisecond)
 	case 10:
@@ -146,7 +147,11 @@ func (s *script) step() {
 		})
 	case 11:
 		s.handle(
-			event.Redirected{Interface: "gre1", From: s.nbma(), Packet: s.bytes(int(s.byte()))},
+			event.Redirected{
+				Interface: "gre1",
+				From:      peerid.At(s.nbma()),
+				Packet:    s.bytes(int(s.byte())),
+			},
 		)
 	case 12:
 		s.handle(event.LocalAddress{Interface: "gre1", NBMA: s.nbma()})
@@ -157,9 +162,11 @@ func (s *script) step() {
 			NBMA:      []netip.Addr{s.nbma(), s.nbma()},
 		})
 	case 14:
-		s.handle(
-			event.PeersSecured{Interface: "gre1", Peers: []event.Peer{s.somePeer(), s.somePeer()}},
-		)
+		s.handle(event.PeersSecured{
+			Interface: "gre1",
+			Peers:     []event.Peer{s.somePeer(), s.somePeer()},
+			InKernel:  s.inKernel(),
+		})
 	case 15:
 		s.rare()
 	}
@@ -185,13 +192,13 @@ func (s *script) rare() {
 	default:
 		s.handle(event.Used{
 			Interface: "gre1",
-			Peers:     []event.PeerUse{{NBMA: s.nbma(), Out: s.w.now, In: s.w.now}},
+			Peers:     []event.PeerUse{{ID: peerid.At(s.nbma()), Out: s.w.now, In: s.w.now}},
 		})
 	}
 }
 
 func (s *script) somePeer() event.Peer {
-	p := event.Peer{Interface: "gre1", NBMA: s.nbma(), Identity: of(s, []string{"a", "b"})}
+	p := event.Peer{Interface: "gre1", ID: peerid.At(s.nbma()), Identity: of(s, []string{"a", "b"})}
 	how := s.byte()
 	p.Initiator = how%2 == 0
 	if how > 200 { // several routers behind one NAT address
@@ -200,13 +207,24 @@ func (s *script) somePeer() event.Peer {
 	return p
 }
 
+// inKernel returns the addresses to which the kernel has SAs; they are not always known.
+func (s *script) inKernel() map[netip.Addr]bool {
+	switch s.byte() % 3 {
+	case 0:
+		return nil
+	case 1:
+		return map[netip.Addr]bool{}
+	}
+	return map[netip.Addr]bool{s.nbma(): true}
+}
+
 // receive hands in a packet and checks what the node sends because of it. Any router may cause at
 // most one packet. That packet is longer than the received one only by the extensions that it had
 // to fill in, or, if it is an error, by its header.
 func (s *script) receive(from netip.Addr, data []byte) {
 	const filled = 256
 	before := len(s.sent)
-	s.handle(event.PacketReceived{Interface: "gre1", From: from, Data: data})
+	s.handle(event.PacketReceived{Interface: "gre1", From: peerid.At(from), Data: data})
 	sent := s.sent[before:]
 	switch {
 	case len(sent) > 1:
@@ -229,7 +247,7 @@ func (s *script) receive(from netip.Addr, data []byte) {
 	}
 }
 
-// After any sequence of events, with packets of strangers among them, these hold: there is no
+// After any sequence of events, with packets of other routers among them, these hold: there is no
 // panic, the tables keep to their limits, one received packet causes at most one packet, no route
 // is without an SA, nothing is wanted twice, and Leave ends everything. See node.carryOut and
 // node.broken.

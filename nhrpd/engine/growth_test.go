@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // withShortcuts returns a spoke with that many shortcuts through one next hop.
@@ -27,7 +28,7 @@ func withShortcuts(b *testing.B, count int) *node {
 		if err != nil {
 			b.Fatal(err)
 		}
-		s.engine.Receive(s.w.now, "gre1", addr("192.0.2.1"), data, &out)
+		s.engine.Receive(s.w.now, "gre1", peerAt("192.0.2.1"), data, &out)
 		out.Reset()
 	}
 	if got := len(s.engine.ifaces["gre1"].Requester.Shortcuts); got != count {
@@ -48,7 +49,7 @@ func BenchmarkPeerLostWithShortcuts(b *testing.B) {
 				out.Reset()
 				b.StartTimer()
 				s.engine.Handle(
-					s.w.now, event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "gone"},
+					s.w.now, event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "gone"},
 					&out,
 				)
 			}
@@ -71,8 +72,8 @@ func BenchmarkNamesBehindOneAddress(b *testing.B) {
 						hub.w.now,
 						event.PeerSecured{Peer: event.Peer{
 							Interface: "gre1",
-							NBMA:      netip.AddrFrom4([4]byte{0, 1, byte(i >> 8), byte(i)}),
-							Real:      addr("192.0.2.99"),
+							ID:        peerid.Marked(uint32(1 + i)),
+							Outer:     addr("192.0.2.99"),
 							Identity:  fmt.Sprint("spoke", i),
 							RemoteNAT: true,
 						}},
@@ -103,7 +104,7 @@ func BenchmarkSharedAddressWithRules(b *testing.B) {
 				hub := hubAlone(b, allowing(b, rules...))
 				ike := event.Peer{
 					Interface: "gre1",
-					NBMA:      addr("192.0.2.99"),
+					ID:        peerAt("192.0.2.99"),
 					Identity:  "spoke0",
 					RemoteNAT: true,
 				}

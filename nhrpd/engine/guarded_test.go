@@ -20,26 +20,26 @@ func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 	}{
 		{
 			"in", func(now time.Time) event.PeerUse {
-				return event.PeerUse{NBMA: addr("192.0.2.12"), In: now}
+				return event.PeerUse{ID: peerAt("192.0.2.12"), In: now}
 			},
 			true,
 		},
 		{
 			"out",
 			func(now time.Time) event.PeerUse {
-				return event.PeerUse{NBMA: addr("192.0.2.12"), Out: now}
+				return event.PeerUse{ID: peerAt("192.0.2.12"), Out: now}
 			},
 			true,
 		},
 		{"neither", func(time.Time) event.PeerUse {
-			return event.PeerUse{NBMA: addr("192.0.2.12")}
+			return event.PeerUse{ID: peerAt("192.0.2.12")}
 		}, false},
 	} {
 		for _, initiator := range []bool{true, false} {
 			n, hub := spokeAlone(t)
 			n.handle(event.PeerSecured{Peer: event.Peer{
 				Interface: "gre1",
-				NBMA:      addr("192.0.2.12"),
+				ID:        peerAt("192.0.2.12"),
 				Identity:  "spoke2",
 				Initiator: initiator,
 			}})
@@ -48,7 +48,7 @@ func TestUseInEitherDirectionKeepsTheSA(t *testing.T) {
 				n.w.run(n.cfg.IdleTime * 3 / 4)
 				n.handle(event.Used{Interface: "gre1", Peers: []event.PeerUse{c.used(n.w.now)}})
 			}
-			if got := n.engine.Secured("gre1", addr("192.0.2.12")); got != c.stay {
+			if got := n.engine.Secured("gre1", peerAt("192.0.2.12")); got != c.stay {
 				t.Errorf(
 					"used %s, initiator %v: the SA is there: %v, want %v",
 					c.rule, initiator, got, c.stay,
@@ -147,7 +147,7 @@ func TestDeniedNHSIsNotAdmitted(t *testing.T) {
 		deny func(n *node)
 	}{
 		{"another router is at its address", func(n *node) {
-			n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "gone"})
+			n.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "gone"})
 			n.from("192.0.2.1", "spoke66")
 		}},
 		{"its rule gives it another address", func(n *node) {

@@ -76,7 +76,7 @@ func TestAddressesOfOneIdentity(t *testing.T) {
 				if c.drop {
 					hub.handle(event.PeerLost{
 						Interface: "gre1",
-						NBMA:      addr(nbma),
+						ID:        peerAt(nbma),
 						Reason:    "dropped on purpose",
 					})
 					hub.w.run(peers.LostGrace)
@@ -119,7 +119,7 @@ func TestOwnAddressesComeBack(t *testing.T) {
 		hub.registersAt("192.0.2.66", "spoke", numbered("10.255.1.0", i))
 	}
 	hub.handle(
-		event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "the line was down"},
+		event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.66"), Reason: "the line was down"},
 	)
 	hub.w.run(time.Minute)
 	hub.boot(hub.engine.Save())
@@ -143,7 +143,7 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	if got := hub.registersAt("192.0.2.67", "spoke", "10.255.2.1"); got != packet.CodeSuccess {
 		t.Errorf("one for the one that it gave up: %s", got)
 	}
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.67"), Reason: "gone"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.67"), Reason: "gone"})
 	hub.w.run(20 * time.Hour)
 	ifc := hub.engine.ifaces["gre1"]
 	if len(ifc.server.Owners)+len(ifc.server.AddressesOf) > 0 {
@@ -157,7 +157,7 @@ func TestOwnersAreBounded(t *testing.T) {
 	for i := range 100 {
 		nbma := numbered("198.18.0.0", i)
 		hub.registersAt(nbma, fmt.Sprint("spoke", i), numbered("10.255.1.0", i))
-		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
+		hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt(nbma), Reason: "gone"})
 		hub.w.run(peers.LostGrace)
 	}
 	ifc := hub.engine.ifaces["gre1"]
@@ -280,7 +280,7 @@ func TestAnswersOfOneIdentity(t *testing.T) {
 // router at the NBMA address does not inherit it: not at once, not after a restart, and not while
 // an answer that was taken back would still have stood. The identity itself keeps it.
 func TestAdmissionEndsWithItsIdentity(t *testing.T) {
-	gone := event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"}
+	gone := event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "its lease ended"}
 	for _, c := range []struct {
 		rule string
 		next string // the identity that has the address afterwards
@@ -350,7 +350,7 @@ func TestNobodyInheritsAnAdmission(t *testing.T) {
 			if gone {
 				c.n.handle(event.PeerLost{
 					Interface: "gre1",
-					NBMA:      addr("192.0.2.12"),
+					ID:        peerAt("192.0.2.12"),
 					Reason:    "its lease ended",
 				})
 			}
@@ -372,7 +372,7 @@ func TestNextAskerIsAdmitted(t *testing.T) {
 	spoke.from("192.0.2.12", "spoke2")
 	hub.says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 	spoke.handle(
-		event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "its lease ended"},
+		event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "its lease ended"},
 	)
 	hub.says(requestFrom("192.0.2.12", "10.255.0.13", host1))
 	spoke.from("192.0.2.12", "spoke3")

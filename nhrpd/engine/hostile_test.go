@@ -111,7 +111,7 @@ func TestRateOfThoseWhoSpeakForMany(t *testing.T) {
 		}, requestFrom("10.1.0.2", "10.255.0.11", "172.16.0.10"), 9},
 		{
 			"somebody else for others",
-			func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.66", "stranger") },
+			func(t *testing.T) sender { return hubAlone(t, few).from("192.0.2.66", "other") },
 			forOthers, 10,
 		},
 		{"an NHS", func(t *testing.T) sender {
@@ -254,7 +254,7 @@ func TestTablesAreBounded(t *testing.T) {
 		"answers":  {len(ifc.Responder.Answers), 100},
 		"bindings": {len(ifc.server.Bindings), 20}, "unresolved": {
 			len(ifc.Requester.Unresolved), 100,
-		}, "peers": {len(ifc.peers.ByNBMA), 320},
+		}, "peers": {len(ifc.peers.ByID), 320},
 	} {
 		if is[0] > is[1] {
 			t.Errorf("%d %s, limit %d", is[0], what, is[1])

@@ -135,7 +135,7 @@ func TestHostPrefixOfAnotherSpoke(t *testing.T) {
 			m.spoke1.addRoutes(test.route)
 			m.ping(m.spoke1, "10.255.0.11", router)
 			m.until("the direct path", 5*time.Second, func() bool {
-				return m.spoke1.at(router) == addr("192.0.2.12")
+				return m.spoke1.at(router) == peerAt("192.0.2.12")
 			})
 			if got := m.ping(m.spoke1, "10.255.0.11", router); !slices.Equal(got, []string{
 				"spoke1", "spoke2",
@@ -164,11 +164,11 @@ func TestHostPrefixNextHopOnLink(t *testing.T) {
 		m := phase2(t, hostPrefixes(address))
 		m.ping(m.spoke1, host1, host2)
 		m.until("the neighbour is there", 500*time.Millisecond, func() bool {
-			return m.spoke1.at("10.255.0.12") == addr("192.0.2.12")
+			return m.spoke1.at("10.255.0.12") == peerAt("192.0.2.12")
 		})
 		m.until("the way back", 500*time.Millisecond, func() bool {
 			m.pingPong(m.spoke1, host1, m.spoke2, host2)
-			return m.spoke2.at("10.255.0.11") == addr("192.0.2.11")
+			return m.spoke2.at("10.255.0.11") == peerAt("192.0.2.11")
 		})
 		m.keepTalking(25 * time.Minute)
 		if m.spoke1.has(output.NoticeShortcutDown)+m.spoke1.has(output.NoticeRelayed) != 0 {
@@ -316,7 +316,7 @@ func TestAnswerDrawsNoForeignAddress(t *testing.T) {
 	n.from("192.0.2.12", "spoke2")
 	hub.says(answerTo(request, 24, "8.8.8.8", "192.0.2.12"))
 	if via := n.shortcuts[mustPrefix(lan2)]; via != addr("8.8.8.8") ||
-		n.at("8.8.8.8") != addr("192.0.2.12") {
+		n.at("8.8.8.8") != peerAt("192.0.2.12") {
 		t.Fatalf("the shortcut leads via %v\n%s", via, n.w)
 	}
 	if got, want := n.hostRoutes(), []string{"10.255.0.1"}; !slices.Equal(got, want) {
@@ -383,7 +383,7 @@ func TestHostPrefixesIPv6(t *testing.T) {
 	}
 	spokes[0].handle(event.PacketReceived{
 		Interface: "gre1",
-		From:      addr("192.0.2.1"),
+		From:      peerAt("192.0.2.1"),
 		Data:      indication6From(t, "192.0.2.1"),
 	})
 	w.until("a shortcut", 5*time.Second, func() bool {

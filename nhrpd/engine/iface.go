@@ -4,11 +4,14 @@ import (
 	"cygnet/nhrpd/engine/admission"
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/mismatch"
+	"cygnet/nhrpd/engine/multicast"
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/prefixes"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/engine/server"
@@ -32,6 +35,9 @@ type iface struct {
 	purges     purge.Table
 	*resolution.Resolution
 	mismatches mismatch.Table
+	inquiries  inquiry.Table
+	receivers  multicast.Table
+	proofs     proof.Table
 
 	// deregistrations are the goodbyes to the NHSs, which go last when the interface leaves.
 	deregistrations []*purge.Request
@@ -46,6 +52,7 @@ func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 	above := upward{ifc}
 	ifc.peers = peers.New(st, above, clients)
 	ifc.neighbors = neighbors.New(st, &ifc.peers, above, clients)
+	ifc.receivers = multicast.New(st, &ifc.neighbors)
 	ifc.admissions = admission.New(st, &ifc.peers, clients)
 	ifc.prefixes = prefixes.New(st, func(yield func(prefixes.Keeper) bool) {
 		for _, other := range e.interfaces() {
@@ -58,20 +65,23 @@ func (e *Engine) newInterface(cfg overlay.InterfaceConfig) *iface {
 	ifc.server = server.New(server.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors, Admissions: &ifc.admissions,
 		Purges: &ifc.purges, Client: &ifc.client, Prefixes: &ifc.prefixes,
-		Mismatches: &ifc.mismatches, Parts: above,
+		Mismatches: &ifc.mismatches, Inquiries: &ifc.inquiries, Parts: above,
 	}, clients)
 	ifc.client = client.New(client.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors, Admissions: &ifc.admissions,
 		Purges: &ifc.purges, Prefixes: &ifc.prefixes, Parts: above,
 	})
+	ifc.proofs = proof.New(st, &ifc.peers, above)
 	ifc.Resolution = resolution.New(resolution.Needs{
 		Interface: st, Peers: &ifc.peers, Neighbors: &ifc.neighbors,
 		Admissions: &ifc.admissions, Purges: &ifc.purges, Prefixes: &ifc.prefixes,
-		Server: &ifc.server, Client: &ifc.client,
+		Server: &ifc.server, Client: &ifc.client, Proofs: &ifc.proofs,
 	})
 	ifc.mismatches = mismatch.New(st)
+	ifc.inquiries = inquiry.New(st, above)
 	ifc.grace.Run = func() { ifc.endUnconfirmed() }
 	ifc.configure(cfg)
+	ifc.joinGroup(cfg.SAGroup)
 	return ifc
 }
 

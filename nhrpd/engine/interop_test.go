@@ -51,7 +51,7 @@ func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 		got.DestProtocol != addr("10.255.0.1") {
 		t.Errorf("%s %s, naming %s as the NHS", got.Type, got.CIEs[0].Code, got.DestProtocol)
 	}
-	if hub.neighbors[addr("10.255.0.11")] != addr("192.0.2.11") {
+	if hub.neighbors[addr("10.255.0.11")] != peerAt("192.0.2.11") {
 		t.Errorf("neighbours %v", hub.neighbors)
 	}
 	p := registrationFrom("192.0.2.12", "10.255.0.12")
@@ -67,7 +67,7 @@ func TestRegistrationAtTheBroadcastAddress(t *testing.T) {
 // address.
 func (n *node) registrations(nbma string) (dests []netip.Addr) {
 	for i, p := range n.sentSince(0) {
-		if p.Type == packet.RegistrationRequest && n.sent[i].to == addr(nbma) {
+		if p.Type == packet.RegistrationRequest && n.sent[i].to == peerAt(nbma) {
 			dests = append(dests, p.DestProtocol)
 		}
 	}
@@ -154,7 +154,7 @@ func TestNoIndicationWhereTheAnswerIsNo(t *testing.T) {
 		before, counted := len(hub.sent), dropped(hub, tt.reason)
 		hub.handle(event.Redirected{
 			Interface: "gre1",
-			From:      addr("192.0.2.11"),
+			From:      peerAt("192.0.2.11"),
 			Packet:    ipv4(addr(host1), addr(tt.dest)),
 		})
 		sent := hub.sentSince(before)
@@ -186,7 +186,7 @@ func TestNoIndicationOfWhatComesFromTheNHS(t *testing.T) {
 		before := len(n.sent)
 		n.handle(event.Redirected{
 			Interface: "gre1",
-			From:      addr(hub.nbma),
+			From:      peerAt(hub.nbma),
 			Packet:    ipv4(addr("172.16.3.10"), addr(dest)),
 		})
 		if got := n.sentSince(before); len(got) != 0 || dropped(n, reason) != 1 {

@@ -43,7 +43,7 @@ func TestInvariants(t *testing.T) {
 		) // purges of answers, then goodbyes to NHSs
 		ifc := s.engine.ifaces["gre1"]
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+
-			len(ifc.peers.ByNBMA)+len(ifc.Requester.Requests)+ifc.neighbors.Len() != 0 {
+			len(ifc.peers.ByID)+len(ifc.Requester.Requests)+ifc.neighbors.Len() != 0 {
 			rt.Fatalf("left behind: %+v", s.status())
 		}
 		if _, ok := s.engine.Deadline(); ok {
@@ -98,7 +98,7 @@ func TestStrangeClock(t *testing.T) {
 		e.Advance(now, out)
 		e.Handle(
 			now,
-			event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "leap"},
+			event.PeerFailed{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "leap"},
 			out,
 		)
 		for range 100 {

@@ -7,8 +7,10 @@ import (
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/resolution"
+	"cygnet/nhrpd/engine/server"
 	"cygnet/nhrpd/packet"
 )
 
@@ -29,8 +31,9 @@ func (ifc *iface) leave() {
 	ifc.withdrawAll()
 	ifc.purges.EndRevocations()
 	ifc.ReportQuiet()
-	ifc.Left, ifc.Leaving = true, true
+	ifc.Left, ifc.Leaving, ifc.server.Draining = true, true, false
 	ifc.peers.StopPoll()
+	ifc.client.StopLooking()
 	ifc.Timers.Stop(&ifc.grace)
 	ifc.deregistrations = deregistrations
 	for _, p := range goodbyes {
@@ -66,8 +69,9 @@ func (ifc *iface) leaveAtOnce() {
 	}
 }
 
-// goodbyes returns the purges that take back all our answers, and separately those that take back
-// our registrations. It returns none if we have no local address to send from.
+// goodbyes returns the purges that take back all our answers and tell clients that we leave, and
+// separately those that take back our registrations. It returns none if we have no local address to
+// send from.
 func (ifc *iface) goodbyes() (list, deregistrations []*purge.Request) {
 	if !ifc.Local.IsValid() {
 		return nil, nil
@@ -79,17 +83,49 @@ func (ifc *iface) goodbyes() (list, deregistrations []*purge.Request) {
 		p := &purge.Request{
 			ID:       ifc.NewRequestID(),
 			Dest:     a.Requester,
-			NBMA:     a.NBMA,
+			Peer:     a.Peer,
 			Prefixes: []netip.Prefix{a.Prefix},
 		}
 		if way, err := ifc.neighbors.PathPastShortcuts(a.Requester); err == neighbors.PathOK {
-			p.Via = way.NBMA // there is no path any more once everything is withdrawn
+			p.Via = way.Peer // there is no path any more once everything is withdrawn
 		}
-		if ifc.peers.Secured(a.NBMA) || p.Via.IsValid() {
+		if ifc.peers.Secured(a.Peer) || p.Via.IsValid() {
 			list = append(list, p)
 		}
 	}
+	list = append(list, ifc.goodbyesToClients()...)
 	return list, ifc.client.Deregister()
+}
+
+// goodbyesToClients returns the purges that tell clients that their registrations end.
+func (ifc *iface) goodbyesToClients() []*purge.Request {
+	var list []*purge.Request
+	for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
+		if p := ifc.goodbyeToClient(b); p != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// goodbyeToClient returns the purge that tells a client that its registration ends. It returns nil
+// if the client learns of that from the end of its SA, or is not there.
+func (ifc *iface) goodbyeToClient(b *server.Binding) *purge.Request {
+	p := ifc.peers.ByID[b.Peer]
+	if b.Static || p == nil || !p.Secured || !ifc.peers.NeededElsewhere(p) {
+		return nil
+	}
+	return ifc.takingBack(b)
+}
+
+// takingBack returns the purge that tells a client that its registration has ended.
+func (ifc *iface) takingBack(b *server.Binding) *purge.Request {
+	return &purge.Request{
+		ID:       ifc.NewRequestID(),
+		Dest:     b.Protocol,
+		Peer:     b.Peer,
+		Prefixes: []netip.Prefix{overlay.HostPrefix(b.Protocol)},
+	}
 }
 
 // leaveNow completes the leaving of an interface. It waits for no more replies, closes the SAs, and
@@ -99,7 +135,7 @@ func (ifc *iface) leaveNow() {
 	for _, p := range ordered.Values(ifc.purges.ByID, cmp.Compare) {
 		ifc.purges.End(p)
 	}
-	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
+	for _, p := range ordered.Values(ifc.peers.ByID, peerid.ID.Compare) {
 		if p.Secured {
 			ifc.peers.ClosePeer(p, "we leave the DMVPN")
 		}
@@ -110,10 +146,10 @@ func (ifc *iface) leaveNow() {
 
 // farewell handles a packet that arrives while the interface leaves. It takes only replies to our
 // goodbyes.
-func (ifc *iface) farewell(from netip.Addr, data []byte) {
+func (ifc *iface) farewell(from peerid.ID, data []byte) {
 	m, err := ifc.Parse(from, data)
 	if err != nil || !ifc.peers.Secured(from) || m.Type != packet.PurgeReply ||
-		m.SourceProtocol != ifc.Address() || !ifc.Authentic(&m) {
+		!ifc.IsOwn(m.SourceProtocol) || !ifc.Authentic(&m) {
 		ifc.Drop(overlay.DropInactive)
 		return
 	}
@@ -126,7 +162,8 @@ func (ifc *iface) withdrawAll() {
 	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
 		ifc.Requester.EndShortcut(s, "we leave the DMVPN")
 	}
-	ifc.Relays.DropRelaysBy(netip.Addr{})
+	ifc.proofs.Forget()
+	ifc.Relays.DropRelaysBy(peerid.ID{})
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
 		ifc.Responder.DropAnswer(a)
 	}
@@ -135,5 +172,6 @@ func (ifc *iface) withdrawAll() {
 		ifc.client.DropNHS(n)
 	}
 	ifc.peers.Held.Forget()
+	ifc.inquiries.ForgetAll()
 	clear(ifc.Requester.Unresolved)
 }

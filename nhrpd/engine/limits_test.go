@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -19,7 +20,11 @@ func indicatedTo(hub *node, nbma string, dests, network int) int {
 	for i := range dests {
 		dest := netip.AddrFrom4([4]byte{172, 17 + byte(network>>8), byte(network), byte(i)})
 		hub.handle(
-			event.Redirected{Interface: "gre1", From: addr(nbma), Packet: ipv4(addr(host1), dest)},
+			event.Redirected{
+				Interface: "gre1",
+				From:      peerAt(nbma),
+				Packet:    ipv4(addr(host1), dest),
+			},
 		)
 	}
 	return len(hub.sent) - before
@@ -104,7 +109,7 @@ func TestPeersOfBeforeTakeNoBuckets(t *testing.T) {
 					)
 				}
 			}
-			hub.handle(event.PeerLost{Interface: "gre1", NBMA: nbma, Reason: "gone"})
+			hub.handle(event.PeerLost{Interface: "gre1", ID: peerid.At(nbma), Reason: "gone"})
 		}
 		hub.w.run(time.Minute)
 	}
@@ -138,7 +143,7 @@ func flap(t testing.TB, cies int) (routes, logged, leftOut int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			hub.engine.Receive(hub.w.now, "gre1", addr("192.0.2.66"), data, &hub.out)
+			hub.engine.Receive(hub.w.now, "gre1", peerAt("192.0.2.66"), data, &hub.out)
 			routes += len(hub.out.Routes)
 			hub.carryOut()
 		}
@@ -191,7 +196,7 @@ func TestLogEventsOfOnePeer(t *testing.T) {
 	}
 	for range 1000 {
 		hub.from("192.0.2.66", "flapping")
-		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.66"), Reason: "gone"})
+		hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.66"), Reason: "gone"})
 	}
 	if got := logged(); got != overlay.EventBurst/2 {
 		t.Errorf("%d of 1000 SAs of one peer logged, want %d", got, overlay.EventBurst/2)

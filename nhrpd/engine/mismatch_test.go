@@ -35,7 +35,7 @@ func (n *node) wantMismatch(
 ) report.Mismatch {
 	t.Helper()
 	m := n.mismatch()
-	if m == nil || m.Kind != kind || m.NBMA != addr(nbma) || !strings.Contains(m.Reason, reason) {
+	if m == nil || m.Kind != kind || m.Peer != peerAt(nbma) || !strings.Contains(m.Reason, reason) {
 		t.Fatalf(
 			"%s: the mismatch is %+v, want one of kind %d with %s because %q",
 			n.name, m, kind, nbma, reason,

@@ -11,6 +11,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
@@ -20,8 +21,8 @@ import (
 func (n *node) named(name, real, identity string) sender {
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
-		NBMA:      addr(name),
-		Real:      addr(real),
+		ID:        peerAt(name),
+		Outer:     addr(real),
 		Identity:  identity,
 		RemoteNAT: true,
 	}})
@@ -31,17 +32,17 @@ func (n *node) named(name, real, identity string) sender {
 // Only the kernel sees the name of a router. Packets and notices show the outer address.
 func TestNamesStayInside(t *testing.T) {
 	hub := hubAlone(t)
-	spoke := hub.named("0.0.0.1", "192.0.2.11", "spoke1")
-	other := hub.named("0.0.0.2", "192.0.2.11", "spoke2")
+	spoke := hub.named("mark 1", "192.0.2.11", "spoke1")
+	other := hub.named("mark 2", "192.0.2.11", "spoke2")
 	reply := only(t, spoke.says(registrationFrom("10.1.0.2", "10.255.0.11")))
 	if got := overlay.NATAddress(&reply, addr("10.255.0.11")); got != addr("192.0.2.11") {
 		t.Errorf("the reply says that the client is at %v", got)
 	}
 	other.says(registrationFrom("10.1.0.3", "10.255.0.12"))
-	if got := hub.neighbors[addr("10.255.0.12")]; got != addr("0.0.0.2") {
+	if got := hub.neighbors[addr("10.255.0.12")]; got != peerid.Marked(2) {
 		t.Errorf("neighbour at %v, want the name", got)
 	}
-	if b := hub.status().Bindings[1]; b.NBMA != addr("0.0.0.2") || b.Real != addr("192.0.2.11") {
+	if b := hub.status().Bindings[1]; b.Peer != peerid.Marked(2) || b.Outer != addr("192.0.2.11") {
 		t.Errorf("status: %+v", b)
 	}
 	if n := hub.last(output.NoticeBound); n.NBMA != addr("192.0.2.11") {
@@ -66,7 +67,7 @@ func TestNamesStayInside(t *testing.T) {
 	}
 }
 
-// A packet cannot give one of the engine's own names.
+// A packet cannot give an address that stands for a mark in the kernel.
 func TestNamesFromOutside(t *testing.T) {
 	for _, tt := range []struct {
 		rule   string
@@ -77,7 +78,7 @@ func TestNamesFromOutside(t *testing.T) {
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			hub := hubAlone(t)
-			hub.named("0.0.0.1", "192.0.2.11", "spoke1")
+			hub.named("mark 1", "192.0.2.11", "spoke1")
 			p := registrationFrom("192.0.2.13", "10.255.0.13")
 			tt.change(&p)
 			if got := hub.from("192.0.2.13", "spoke3").says(p); len(got) != 0 ||
@@ -87,12 +88,12 @@ func TestNamesFromOutside(t *testing.T) {
 		})
 	}
 	n, hub := spokeAlone(t)
-	n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	n.named("mark 1", "192.0.2.12", "spoke2")
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	answer := answerTo(ask, 24, "10.255.0.12", "10.1.0.3")
 	answer.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.12"), addr("0.0.0.1"))}
 	hub.says(answer)
-	if s := n.status().Shortcuts; len(s) == 1 && s[0].NBMA == addr("0.0.0.1") {
+	if s := n.status().Shortcuts; len(s) == 1 && s[0].Peer == peerid.Marked(1) {
 		t.Errorf("shortcut %+v", s[0])
 	}
 }
@@ -101,11 +102,11 @@ func TestNamesFromOutside(t *testing.T) {
 // address with several routers could be about any of them.
 func TestAnswersOfNamedRouters(t *testing.T) {
 	n, hub := spokeAlone(t)
-	spoke2 := n.named("0.0.0.1", "192.0.2.12", "spoke2")
-	n.named("0.0.0.2", "192.0.2.12", "spoke3")
+	spoke2 := n.named("mark 1", "192.0.2.12", "spoke2")
+	n.named("mark 2", "192.0.2.12", "spoke3")
 	ask := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
-	if got := n.neighbors[addr("10.255.0.12")]; got != addr("0.0.0.1") {
+	if got := n.neighbors[addr("10.255.0.12")]; got != peerid.Marked(1) {
 		t.Fatalf("neighbour at %v, want the name of who answered", got)
 	}
 	n.w.run(time.Second)
@@ -124,16 +125,16 @@ func TestAnswersOfNamedRouters(t *testing.T) {
 // the router follows at once.
 func TestPeersThatMove(t *testing.T) {
 	hub := hubAlone(t)
-	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.named("mark 1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("10.2.0.2", "10.255.0.12"))
-	hub.named("0.0.0.1", "192.0.2.21", "spoke1")
+	hub.named("mark 1", "192.0.2.21", "spoke1")
 	hub.handle(event.PeerMoved{
-		From: addr("192.0.2.12"),
-		Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+		From: peerAt("192.0.2.12"),
+		Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.22"), Identity: "spoke2"},
 	})
 	st := hub.status()
-	if st.Bindings[0].Real != addr("192.0.2.21") || st.Bindings[1].NBMA != addr("192.0.2.22") ||
-		hub.neighbors[addr("10.255.0.12")] != addr("192.0.2.22") {
+	if st.Bindings[0].Outer != addr("192.0.2.21") || st.Bindings[1].Peer != peerAt("192.0.2.22") ||
+		hub.neighbors[addr("10.255.0.12")] != peerAt("192.0.2.22") {
 		t.Errorf("bindings %+v, neighbours %v", st.Bindings, hub.neighbors)
 	}
 	if !st.Bindings[1].Secured || hub.has(output.NoticeMoved) != 2 ||
@@ -149,10 +150,10 @@ func TestPeersThatMove(t *testing.T) {
 	ask := only(t, nhs.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	n.handle(event.PeerMoved{
-		From: addr("192.0.2.12"),
-		Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.22"), Identity: "spoke2"},
+		From: peerAt("192.0.2.12"),
+		Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.22"), Identity: "spoke2"},
 	})
-	if got := n.neighbors[addr("10.255.0.12")]; got != addr("192.0.2.22") ||
+	if got := n.neighbors[addr("10.255.0.12")]; got != peerAt("192.0.2.22") ||
 		n.has(output.NoticeShortcutDown) != 0 {
 		t.Errorf("the shortcut leads to %v", got)
 	}
@@ -169,7 +170,7 @@ func TestSeparation(t *testing.T) {
 	first.says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	separating := event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
-		NBMA:       addr("192.0.2.11"),
+		ID:         peerAt("192.0.2.11"),
 		Identity:   "spoke1",
 		SharedWith: []string{"spoke2"},
 		Separating: true,
@@ -193,7 +194,7 @@ func TestSeparation(t *testing.T) {
 	if got := first.says(registrationFrom("10.1.0.2", "10.255.0.11")); len(got) != 1 {
 		t.Errorf("who stays is answered %v", got)
 	}
-	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	hub.named("mark 2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	if b := hub.status().Bindings; len(b) != 2 || b[1].Identity != "spoke2" ||
 		hub.has(output.NoticeRejected) != 0 {
 		t.Errorf("bindings %+v", b)
@@ -212,7 +213,7 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 	first.says(answerTo(ask, 24, "10.255.0.13", "192.0.2.12"))
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
-		NBMA:       addr("192.0.2.12"),
+		ID:         peerAt("192.0.2.12"),
 		Identity:   "spoke2",
 		SharedWith: []string{"spoke3"},
 		Separating: true,
@@ -222,13 +223,13 @@ func TestSeparationAfterAnAnswer(t *testing.T) {
 	}
 }
 
-// A router that comes back with another peer ID has its binding at once, without registering again.
+// A router that comes back with another mark has its binding at once, without registering again.
 func TestReunion(t *testing.T) {
 	hub := hubAlone(t)
 	hub.from("192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "sent away"})
-	hub.named("0.0.0.3", "192.0.2.11", "spoke1")
-	if got := hub.neighbors[addr("10.255.0.11")]; got != addr("0.0.0.3") ||
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "sent away"})
+	hub.named("mark 3", "192.0.2.11", "spoke1")
+	if got := hub.neighbors[addr("10.255.0.11")]; got != peerid.Marked(3) ||
 		hub.has(output.NoticeMoved) != 0 {
 		t.Errorf("neighbour at %v", got)
 	}
@@ -238,8 +239,8 @@ func TestReunion(t *testing.T) {
 // by then, what was saved under the name ends.
 func TestNamesAfterRestart(t *testing.T) {
 	hub := hubAlone(t)
-	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	hub.named("mark 1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.named("mark 2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	saved := hub.engine.Save()
 
 	again := hubAlone(t)
@@ -247,15 +248,15 @@ func TestNamesAfterRestart(t *testing.T) {
 	marked := slices.Clone(again.out.Marked)
 	again.carryOut()
 	want := []output.MarkedChange{
-		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11")},
-		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11")},
+		{Interface: "gre1", Mark: 1, Outer: addr("192.0.2.11")},
+		{Interface: "gre1", Mark: 2, Outer: addr("192.0.2.11")},
 	}
 	if diff := cmp.Diff(want, marked, cmpopts.EquateComparable(addr("0.0.0.0"))); diff != "" {
 		t.Error(diff)
 	}
 	again.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{
-		{Interface: "gre1", NBMA: addr("0.0.0.1"), Real: addr("192.0.2.11"), Identity: "spoke3"},
-		{Interface: "gre1", NBMA: addr("0.0.0.2"), Real: addr("192.0.2.11"), Identity: "spoke2"},
+		{Interface: "gre1", ID: peerid.Marked(1), Outer: addr("192.0.2.11"), Identity: "spoke3"},
+		{Interface: "gre1", ID: peerid.Marked(2), Outer: addr("192.0.2.11"), Identity: "spoke2"},
 	}})
 	if b := again.status().Bindings; len(b) != 1 || b[0].Identity != "spoke2" {
 		t.Errorf("bindings %+v", b)
@@ -266,12 +267,12 @@ func TestNamesAfterRestart(t *testing.T) {
 // one.
 func TestNoIndicationBehindOneAddress(t *testing.T) {
 	hub := hubAlone(t)
-	hub.named("0.0.0.1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
-	hub.named("0.0.0.2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
+	hub.named("mark 1", "192.0.2.11", "spoke1").says(registrationFrom("10.1.0.2", "10.255.0.11"))
+	hub.named("mark 2", "192.0.2.11", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	before := len(hub.sent)
 	hub.handle(event.Redirected{
 		Interface: "gre1",
-		From:      addr("0.0.0.1"),
+		From:      peerid.Marked(1),
 		Packet:    ipv4(addr("10.255.0.11"), addr("10.255.0.12")),
 	})
 	if got := hub.sentSince(before); len(got) != 0 {
@@ -283,7 +284,7 @@ func TestNoIndicationBehindOneAddress(t *testing.T) {
 // of the routers that dial from there it was. So all routers there that have an SA are admitted.
 func TestVisitors(t *testing.T) {
 	n, hub := spokeAlone(t)
-	early := n.named("0.0.0.1", "192.0.2.12", "spoke2")
+	early := n.named("mark 1", "192.0.2.12", "spoke2")
 	request := requestFrom("10.1.0.3", "10.255.0.12", "172.16.1.10")
 	request.Extensions[3].CIEs = []packet.CIE{
 		overlay.NATCIE(addr("10.255.0.12"), addr("192.0.2.12")),
@@ -292,15 +293,15 @@ func TestVisitors(t *testing.T) {
 	if reply.CIEs[0].Code != packet.CodeSuccess {
 		t.Fatalf("answered %v", reply.CIEs[0].Code)
 	}
-	n.named("0.0.0.2", "192.0.2.12", "spoke3")
+	n.named("mark 2", "192.0.2.12", "spoke3")
 	for _, p := range n.status().Peers {
-		if p.Real == addr("192.0.2.12") && !cmp.Equal(p.Reasons, []string{"answer"}) {
+		if p.Outer == addr("192.0.2.12") && !cmp.Equal(p.Reasons, []string{"answer"}) {
 			t.Errorf("%s has the interests %v", p.Identity, p.Reasons)
 		}
 	}
-	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(early.nbma), Reason: "gone"})
+	n.handle(event.PeerLost{Interface: "gre1", ID: peerAt(early.nbma), Reason: "gone"})
 	for _, p := range n.status().Peers {
-		if p.NBMA == addr(early.nbma) {
+		if p.ID == peerAt(early.nbma) {
 			t.Errorf("still there: %+v", p)
 		}
 	}

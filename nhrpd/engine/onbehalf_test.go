@@ -10,6 +10,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
@@ -40,7 +41,7 @@ func knowingHub(t testing.TB) *node {
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	hub.from("192.0.2.13", "spoke3").says(registrationFrom("10.1.2.3", "10.255.0.13"))
 	hub.from("192.0.2.14", "spoke4").says(registrationFrom("192.0.2.14", "10.255.0.14"))
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.14"), Reason: "dead peer"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.14"), Reason: "dead peer"})
 	hub.w.run(2 * peers.LostGrace)
 	hub.from("192.0.2.66", "mallory").says(registrationFrom("192.0.2.66", "10.255.0.66"))
 	hub.from("192.0.2.99", "static")
@@ -224,11 +225,11 @@ func TestAnswersInOneNameToTwoAddresses(t *testing.T) {
 	}
 	before := len(n.sent)
 	n.removeRoutes(lanRoute(lan1))
-	var to []netip.Addr
+	var to []peerid.ID
 	for _, s := range n.sent[before:] {
 		to = append(to, s.to)
 	}
-	if !slices.Equal(to, []netip.Addr{addr("192.0.2.12"), addr("192.0.2.66")}) {
+	if !slices.Equal(to, []peerid.ID{peerAt("192.0.2.12"), peerAt("192.0.2.66")}) {
 		t.Errorf("taken back from %v", to)
 	}
 }

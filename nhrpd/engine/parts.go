@@ -3,148 +3,115 @@ package engine
 import (
 	"iter"
 	"net/netip"
+	"time"
 
-	"cygnet/nhrpd/engine/ordered"
-	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/inquiry"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
-	"cygnet/nhrpd/engine/report"
-	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/engine/server"
 )
 
 // upward passes on what a part of an interface asks of the parts above it, and tells them. It
-// implements Parts of the packages peers, neighbors, purge, client and server, where each method is
-// documented.
+// implements Parts of the packages peers, neighbors, proof, purge, client and server, where each
+// method is documented.
 type upward struct{ *iface }
 
 // ReceivedFrom implements [peers.Parts].
-func (up upward) ReceivedFrom(from netip.Addr, data []byte) { up.receivedFrom(from, data) }
+func (up upward) ReceivedFrom(from peerid.ID, data []byte) { up.receivedFrom(from, data) }
 
 // ReviseAdmission implements [peers.Parts].
-func (up upward) ReviseAdmission(nbma netip.Addr) { up.admissions.ReviseAdmission(nbma) }
+func (up upward) ReviseAdmission(id peerid.ID) { up.admissions.ReviseAdmission(id) }
 
 // ReviewAskers implements [peers.Parts].
 func (up upward) ReviewAskers(p *peers.Peer) bool { return up.admissions.ReviewAskers(p) }
 
 // EndAdmission implements [peers.Parts].
-func (up upward) EndAdmission(nbma netip.Addr) { up.admissions.EndAdmission(nbma) }
+func (up upward) EndAdmission(id peerid.ID) { up.admissions.EndAdmission(id) }
 
 // PeerReady implements [peers.Parts].
 func (up upward) PeerReady(p *peers.Peer) { up.server.ConfirmWhereItIs(p) }
 
-// NATMoved moves the answers that went to a NAT address: whoever asked from behind it moved with
-// it.
-func (up upward) NATMoved(before, now netip.Addr) {
-	for _, a := range ordered.ValuesIf(up.Responder.Answers, resolution.AnswerKey.Compare,
-		func(a *resolution.Answer) bool {
-			return a.NBMA == before
-		}) {
-		up.Responder.MoveAnswer(a, now)
-	}
-}
+// NATMoved implements [peers.Parts].
+func (up upward) NATMoved(before, now netip.Addr) { up.Responder.FollowNAT(before, now) }
 
 // Answered implements [peers.Parts].
-func (up upward) Answered(nbma netip.Addr) bool {
-	for _, a := range up.Responder.Answers {
-		if a.NBMA == nbma && up.Now.Before(a.Expires) {
-			return true
-		}
-	}
-	return false
-}
+func (up upward) Answered(id peerid.ID) bool { return up.Responder.Answered(id) }
 
 // UsesShortcuts implements [peers.Parts].
-func (up upward) UsesShortcuts() bool {
-	for _, s := range up.Requester.Shortcuts {
-		if s.State == report.ShortcutUp {
-			return true
-		}
-	}
-	return false
-}
+func (up upward) UsesShortcuts() bool { return up.Requester.AnyUp() }
 
 // UsableNHS implements [neighbors.Parts].
-func (up upward) UsableNHS() (protocol, nbma netip.Addr, ok bool) {
-	for _, n := range up.client.NHS {
-		if n.Usable() {
-			return n.Protocol, n.NBMA, true
-		}
-	}
-	return netip.Addr{}, netip.Addr{}, false
+func (up upward) UsableNHS(dest netip.Addr) (protocol netip.Addr, peer peerid.ID, ok bool) {
+	return up.client.UsableNHS(dest)
 }
 
 // MissedRouter implements [neighbors.Parts].
-func (up upward) MissedRouter(host netip.Prefix) bool {
-	s := up.Requester.Shortcuts[host]
-	return s != nil && s.Missed
-}
+func (up upward) MissedRouter(host netip.Prefix) bool { return up.Requester.Missed(host) }
 
 // RouterKnown implements [neighbors.Parts].
 func (up upward) RouterKnown(host netip.Prefix) { up.server.ReviewAnnouncedOver(host) }
 
+// NeighborChanged implements [neighbors.Parts].
+func (up upward) NeighborChanged(protocol netip.Addr) { up.receivers.Review(protocol) }
+
 // RouterRouted implements [neighbors.Parts].
-func (up upward) RouterRouted(host netip.Prefix) bool {
-	s := up.Requester.Shortcuts[host]
-	if s == nil || s.State == report.ShortcutResolving || s.NextHop == host.Addr() {
-		return false
-	}
-	up.Requester.EndShortcut(s, "its destination is a router that is known now")
-	return true
+func (up upward) RouterRouted(host netip.Prefix) bool { return up.Requester.RouterRouted(host) }
+
+// RegistrationReleased implements [inquiry.Parts].
+func (up upward) RegistrationReleased(from peerid.ID, data []byte) {
+	up.registrationReleased(from, data)
 }
+
+// RegisteredAs implements [inquiry.Parts].
+func (up upward) RegisteredAs(s inquiry.Subject) (inquiry.Question, bool) {
+	return up.server.RegisteredAs(s)
+}
+
+// Registered implements [inquiry.Parts].
+func (up upward) Registered() iter.Seq[inquiry.Subject] { return up.server.Registered() }
+
+// Ruled implements [inquiry.Parts].
+func (up upward) Ruled(s inquiry.Subject, r *inquiry.Ruling) { up.ruled(s, r) }
 
 // Clients implements [purge.Parts].
-func (up upward) Clients() iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
-		for _, b := range ordered.Values(up.server.Bindings, ordered.ByAddr) {
-			if !b.Static && up.peers.Secured(b.NBMA) && !yield(b.Protocol) {
-				return
-			}
-		}
-	}
-}
+func (up upward) Clients() iter.Seq[netip.Addr] { return up.server.Clients() }
 
 // BindingAt implements [purge.Parts].
-func (up upward) BindingAt(protocol netip.Addr) (nbma netip.Addr, client bool) {
-	b := up.server.Bindings[protocol]
-	if b == nil {
-		return netip.Addr{}, false
-	}
-	return b.NBMA, !b.Static
+func (up upward) BindingAt(protocol netip.Addr) (peer peerid.ID, client bool) {
+	return up.server.BindingAt(protocol)
 }
 
 // MoveRelaysFrom implements [client.Parts].
-func (up upward) MoveRelaysFrom(nbma netip.Addr) { up.Relays.MoveRelaysFrom(nbma) }
+func (up upward) MoveRelaysFrom(nhs peerid.ID) { up.Relays.MoveRelaysFrom(nhs) }
 
 // DropRelaysBy implements [client.Parts].
-func (up upward) DropRelaysBy(nbma netip.Addr) { up.Relays.DropRelaysBy(nbma) }
+func (up upward) DropRelaysBy(nhs peerid.ID) { up.Relays.DropRelaysBy(nhs) }
 
-// EndSearchFor ends the shortcut or relay to an overlay address. The engine may have begun one
-// because the kernel missed that neighbour before the engine knew that the address is an NHS's.
-func (up upward) EndSearchFor(protocol netip.Addr) {
-	if s := up.Requester.Shortcuts[overlay.HostPrefix(protocol)]; s != nil {
-		up.Requester.RemoveShortcut(s)
-	}
-	if r := up.Relays.ByProtocol[protocol]; r != nil {
-		up.Relays.DropRelay(r)
-	}
-}
+// EndSearchFor implements [client.Parts].
+func (up upward) EndSearchFor(protocol netip.Addr) { up.Resolution.EndSearchFor(protocol) }
 
 // HaveAllVouched implements [client.Parts].
-func (up upward) HaveAllVouched() {
-	for _, s := range ordered.Values(up.Requester.Shortcuts, ordered.ByPrefix) {
-		up.Requester.HaveVouched(s)
-	}
-}
+func (up upward) HaveAllVouched() { up.Requester.HaveAllVouched() }
 
 // ConfirmShortcuts implements [client.Parts].
 func (up upward) ConfirmShortcuts() { up.Requester.ConfirmShortcuts() }
 
 // PrefixRouted implements [server.Parts].
-func (up upward) PrefixRouted(prefix netip.Prefix) {
-	if s := up.Requester.Shortcuts[prefix]; s != nil && s.Routed {
-		up.Requester.EndShortcut(s, "a client has registered this very prefix")
-	}
+func (up upward) PrefixRouted(prefix netip.Prefix) { up.Requester.PrefixRouted(prefix) }
+
+// PathProven implements [proof.Parts].
+func (up upward) PathProven(peer peerid.ID, mtu uint16) { up.Requester.PathProven(peer, mtu) }
+
+// PathFailed implements [proof.Parts].
+func (up upward) PathFailed(peer peerid.ID, reason string, until time.Time) {
+	up.Requester.PathFailed(peer, reason, until)
 }
+
+// PathDead implements [proof.Parts].
+func (up upward) PathDead(peer peerid.ID) { up.Responder.PathDead(peer) }
+
+// TakesDataFrom implements [proof.Parts].
+func (up upward) TakesDataFrom(peer peerid.ID) bool { return up.admissions.TakesFrom(peer) }
 
 // AnnouncedIn implements [server.Parts].
 func (up upward) AnnouncedIn(prefix netip.Prefix) *server.Announced {
@@ -159,17 +126,13 @@ func (up upward) AnnouncedIn(prefix netip.Prefix) *server.Announced {
 // UnderlayInside returns an NBMA address inside prefix that this router knows: its own, an NHS's, a
 // peer's, or that of a client that is away. It returns the zero address if there is none.
 func (up upward) UnderlayInside(prefix netip.Prefix) netip.Addr {
-	for _, a := range []netip.Addr{up.Local, up.client.Public()} {
+	for _, a := range []netip.Addr{up.Local, up.Second, up.client.Public(netip.Addr{})} {
 		if prefix.Contains(a) {
 			return a
 		}
 	}
-	for _, n := range up.client.NHS {
-		for _, a := range n.Addrs {
-			if prefix.Contains(a) {
-				return a
-			}
-		}
+	if a := up.client.ResolvedInside(prefix); a.IsValid() {
+		return a
 	}
 	if a := up.peers.PeerInside(prefix); a.IsValid() {
 		return a

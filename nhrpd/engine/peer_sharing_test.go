@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"net/netip"
+	"fmt"
 	"testing"
 	"time"
 
@@ -28,7 +28,7 @@ func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
 	}
 	hub.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.11"), Identity: "a"},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.11"), Identity: "a"},
 		},
 	)
 	if len(hub.shortcuts)+len(hub.neighbors) != 0 {
@@ -41,7 +41,7 @@ func TestOnlyTheBlockedOneIsLeft(t *testing.T) {
 func (n *node) sharedBy(nbma string, identities ...string) sender {
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface:  "gre1",
-		NBMA:       addr(nbma),
+		ID:         peerAt(nbma),
 		Identity:   identities[0],
 		SharedWith: identities[1:],
 	}})
@@ -84,7 +84,7 @@ func TestSharerMoves(t *testing.T) {
 	n.sharedBy("192.0.2.11", "spoke1", "spoke2").says(registrationFrom("10.1.0.3", "10.255.0.12"))
 	n.from("192.0.2.12", "spoke3").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	if n.has(output.NoticeRejected) != 1 {
-		t.Error("a stranger has the address of one of the sharers")
+		t.Error("another router has the address of one of the sharers")
 	}
 	n.from("192.0.2.13", "spoke2").says(registrationFrom("192.0.2.13", "10.255.0.12"))
 	if n.has(output.NoticeMoved) != 1 || n.status().Bindings[0].Identity != "spoke2" {
@@ -142,14 +142,14 @@ func TestSeparationsAreForgotten(t *testing.T) {
 	for i := range 100 {
 		at := event.Peer{
 			Interface: "gre1",
-			NBMA:      netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + i)}),
+			ID:        peerAt(fmt.Sprintf("198.51.100.%d", 1+i)),
 			Identity:  "a",
 		}
 		apart := at
 		apart.SharedWith, apart.Separating = []string{"b"}, true
 		n.handle(event.PeerSecured{Peer: at})
 		n.handle(event.PeerSecured{Peer: apart})
-		n.handle(event.PeerLost{Interface: "gre1", NBMA: at.NBMA, Reason: "gone"})
+		n.handle(event.PeerLost{Interface: "gre1", ID: at.ID, Reason: "gone"})
 		n.w.run(peers.SeparationTime / 2)
 	}
 	if err := n.engine.ifaces["gre1"].peers.Check(); err != nil {
@@ -172,13 +172,13 @@ func TestAnotherRouterAtANATAddress(t *testing.T) {
 	n, hub := spokeAlone(t)
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
-		NBMA:      addr(public),
+		ID:        peerAt(public),
 		Identity:  "spoke2",
 		RemoteNAT: true,
 	}})
 	hub.says(indicationOf(host1, host2))
 	sender{t, n, public}.says(behindAddress(n.lastTo(hub), "10.255.0.12", "192.168.7.12", public))
-	if n.at("10.255.0.12") != addr(public) {
+	if n.at("10.255.0.12") != peerAt(public) {
 		t.Fatalf("no shortcut\n%s", n.w)
 	}
 	for range 2 {
@@ -194,7 +194,7 @@ func TestAnotherRouterAtANATAddress(t *testing.T) {
 	request := requestFrom("192.168.7.13", "10.255.0.13", host1)
 	request.Extensions[3].CIEs = []packet.CIE{overlay.NATCIE(addr("10.255.0.13"), addr(public))}
 	hub.says(request)
-	if to := n.sent[len(n.sent)-1].to; to != addr(hub.nbma) {
+	if to := n.sent[len(n.sent)-1].to; to != peerAt(hub.nbma) {
 		t.Errorf("answered through %v", to)
 	}
 }
@@ -211,7 +211,7 @@ func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	before := n.asked()
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
-		NBMA:      addr(public),
+		ID:        peerAt(public),
 		Identity:  "who",
 		RemoteNAT: true,
 	}})
@@ -227,7 +227,7 @@ func TestWhoComesFromANATAddressIsAskedWhoItIs(t *testing.T) {
 	hub.says(indicationOf(host1, host2))
 	answer.RequestID = n.lastTo(hub).RequestID
 	sender{t, n, public}.says(answer)
-	if n.at("10.255.0.12") != addr(public) {
+	if n.at("10.255.0.12") != peerAt(public) {
 		t.Errorf("who answered through its SA is not led to\n%s", n.w)
 	}
 }

@@ -6,21 +6,24 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/resolution"
 )
 
 // peersSecured handles the event that lists every peer with which strongSwan has an SA. Peers that
-// the list leaves out are lost; peers that are new in it are secured. The first list also decides
-// how long what was restored may wait for its peers.
-func (ifc *iface) peersSecured(there []event.Peer) {
-	has := make(map[netip.Addr]bool, len(there))
+// the list leaves out have moved or are lost; peers that are new in it are secured. The first list
+// also decides how long what was restored may wait for its peers.
+func (ifc *iface) peersSecured(ev *event.PeersSecured) {
+	there := ev.Peers
+	has := make(map[peerid.ID]bool, len(there))
 	for _, ike := range there {
-		has[ike.NBMA] = true
+		has[ike.ID] = true
 	}
-	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
-		if p.Secured && !has[p.NBMA] {
+	ifc.peers.FollowUnseen(there)
+	for _, p := range ordered.Values(ifc.peers.ByID, peerid.ID.Compare) {
+		if p.Secured && !has[p.ID] {
 			ifc.peers.NotListed(p)
 		}
 	}
@@ -31,43 +34,49 @@ func (ifc *iface) peersSecured(there []event.Peer) {
 	if !ifc.peers.Confirmed {
 		ifc.peers.Confirmed = true
 		grace := restoreGrace
-		for _, b := range ordered.Values(ifc.server.Bindings, ordered.ByAddr) {
-			if b.Restored && !b.Ref.Peer.Secured {
-				grace = peers.ResyncGrace
-				ifc.peers.Unlist(b.Ref.Peer)
-			}
+		if ifc.server.UnlistRestored() {
+			grace = peers.ResyncGrace
 		}
-		for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
-			if s.Restored && !s.Ref.Peer.Secured {
-				ifc.peers.Unlist(s.Ref.Peer)
-			}
-		}
+		ifc.Requester.UnlistRestored()
 		ifc.Timers.Set(&ifc.grace, ifc.Now.Add(grace))
+	}
+	if ev.InKernel != nil {
+		ifc.cutOff(ev.InKernel)
 	}
 }
 
-// parkUnlisted parks every binding and answer that uses a peer ID whose SA strongSwan does not
-// list. It ends every shortcut, admission and held packet that uses such an ID.
-func (ifc *iface) parkUnlisted(listed map[netip.Addr]bool) {
-	gone := func(a netip.Addr) bool {
-		return overlay.InThisNetwork(a) && !peers.Parked(a) && !listed[a]
+// cutOff cuts off the unlisted peers with which the kernel has no SA either. A strongSwan that was
+// killed leaves its SAs to the kernel; one that was stopped, or a reboot, removes them.
+func (ifc *iface) cutOff(inKernel map[netip.Addr]bool) {
+	gone := func(p *peers.Peer) bool { return p.Unlisted && !inKernel[p.Outer] }
+	for _, p := range ordered.ValuesIf(ifc.peers.ByID, peerid.ID.Compare, gone) {
+		ifc.peers.CutOff(p)
 	}
-	lost := make(map[netip.Addr]*peers.Peer)       // by their IDs
-	successors := make(map[netip.Addr]*peers.Peer) // by the IDs of the lost peers
-	for _, p := range ordered.Values(ifc.peers.ByNBMA, ordered.ByAddr) {
-		if gone(p.NBMA) {
-			lost[p.NBMA] = p
+}
+
+// parkUnlisted parks every binding and answer of a marked peer whose SA strongSwan does not list.
+// It ends every shortcut, admission and held packet of such a peer.
+func (ifc *iface) parkUnlisted(listed map[peerid.ID]bool) {
+	gone := func(id peerid.ID) bool {
+		_, marked := id.Mark()
+		return marked && !listed[id]
+	}
+	lost := make(map[peerid.ID]*peers.Peer)       // by their IDs
+	successors := make(map[peerid.ID]*peers.Peer) // by the IDs of the lost peers
+	for _, p := range ordered.Values(ifc.peers.ByID, peerid.ID.Compare) {
+		if gone(p.ID) {
+			lost[p.ID] = p
 			ifc.peers.Park(p, successors)
 		}
 	}
 	for _, a := range ordered.Values(ifc.Responder.Answers, resolution.AnswerKey.Compare) {
-		if gone(a.NBMA) {
-			ifc.Responder.Park(a, lost[a.NBMA], successors)
+		if gone(a.Peer) {
+			ifc.Responder.Park(a, lost[a.Peer], successors)
 		}
 	}
-	for _, nbma := range ifc.admissions.Addresses() {
-		if gone(nbma) {
-			ifc.admissions.EndAdmission(nbma)
+	for _, id := range ifc.admissions.IDs() {
+		if gone(id) {
+			ifc.admissions.EndAdmission(id)
 		}
 	}
 	for _, from := range ifc.peers.Held.Senders() {
@@ -79,15 +88,17 @@ func (ifc *iface) parkUnlisted(listed map[netip.Addr]bool) {
 
 // used handles the event that tells when data last passed. What has been idle for too long ends:
 // shortcuts first, then the references of answers, then SAs.
-func (ifc *iface) used(list []event.PeerUse) {
+func (ifc *iface) used(ev event.Used) {
 	if ifc.Left {
 		return
 	}
-	for _, u := range list {
-		if p := ifc.peers.ByNBMA[u.NBMA]; p != nil {
+	for _, u := range ev.Peers {
+		if p := ifc.peers.ByID[u.ID]; p != nil {
 			p.Used(u.In, u.Out)
 		}
 	}
+	ifc.proofs.Review(ev.Exact)
+	ifc.client.ReviewUse(ev.Exact)
 	due := func(s *resolution.Shortcut) bool {
 		if s.State != report.ShortcutUp {
 			return false
@@ -95,12 +106,12 @@ func (ifc *iface) used(list []event.PeerUse) {
 		if p := s.Ref.Peer; p != nil {
 			s.Used = overlay.Later(s.Used, p.Out)
 		}
-		return ifc.Requester.Idle(s) || ifc.Requester.RefreshDue(s)
+		return s.Idle() || s.RefreshDue()
 	}
 	for _, s := range ordered.ValuesIf(ifc.Requester.Shortcuts, ordered.ByPrefix, due) {
 		ifc.Requester.ReviewShortcut(s)
 	}
-	for _, p := range ordered.ValuesIf(ifc.peers.ByNBMA, ordered.ByAddr, (*peers.Peer).Closable) {
+	for _, p := range ordered.ValuesIf(ifc.peers.ByID, peerid.ID.Compare, (*peers.Peer).Closable) {
 		if p.Closable() {
 			ifc.peers.CloseSilent(p)
 		}

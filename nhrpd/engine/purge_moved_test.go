@@ -31,7 +31,7 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 		m.until(
 			"spoke1 leaves the old address", time.Duration(lost)*purge.RetryInterval+time.Second,
 			func() bool {
-				return m.spoke1.at("10.255.0.12") != addr("192.0.2.12") &&
+				return m.spoke1.at("10.255.0.12") != peerAt("192.0.2.12") &&
 					len(m.spoke1.shortcuts) == 0
 			},
 		)
@@ -56,7 +56,7 @@ func TestMovedSpokeTakesBackAlongTheNHS(t *testing.T) {
 func TestRefusedPurgeIsRepeatedAlongTheNHS(t *testing.T) {
 	m := newMesh(t, noIPsec)
 	m.makeShortcut()
-	nhs := m.spoke2.engine.ifaces["gre1"].client.NHS[0]
+	nhs := m.spoke2.engine.ifaces["gre1"].client.NHS[0].Registrations[0]
 	nhs.Registered = false
 	m.spoke2.local = addr("192.0.2.112")
 	m.spoke2.handle(event.LocalAddress{Interface: "gre1", NBMA: m.spoke2.local})
@@ -69,7 +69,7 @@ func TestRefusedPurgeIsRepeatedAlongTheNHS(t *testing.T) {
 		t.Fatal("the purge was answered although it was refused")
 	}
 	m.until("spoke1 leaves the old address", 3*time.Second, func() bool {
-		return m.spoke1.at("10.255.0.12") != addr("192.0.2.12")
+		return m.spoke1.at("10.255.0.12") != peerAt("192.0.2.12")
 	})
 }
 

@@ -225,7 +225,7 @@ func TestWhereAPurgeGoes(t *testing.T) {
 		{MTU: 1400, HoldingTime: 600, NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
 	}
 	samePacket(t, got, want)
-	if to := hub.sent[len(hub.sent)-1].to; to != addr("192.0.2.12") {
+	if to := hub.sent[len(hub.sent)-1].to; to != peerAt("192.0.2.12") {
 		t.Errorf("sent on to %s", to)
 	}
 	spoke1.says(purgeOf("192.0.2.11", "10.255.0.11", "10.255.0.11", "10.255.0.11/32"))
@@ -304,7 +304,7 @@ func TestPurgeByTheResponder(t *testing.T) {
 	)
 	reply.Extensions[0].CIEs = []packet.CIE{{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")}}
 	hub.says(reply)
-	if n.at("10.255.0.99") != addr("192.0.2.99") {
+	if n.at("10.255.0.99") != peerAt("192.0.2.99") {
 		t.Fatalf("neighbours %v", n.neighbors)
 	}
 	hub.says(purgeOf("192.0.2.1", "10.255.0.1", "10.255.0.11", "10.255.0.99/32"))
@@ -370,5 +370,31 @@ func TestRestoreOfNonsenseAnswers(t *testing.T) {
 	n.w.run(time.Minute)
 	if len(n.engine.ifaces["gre1"].Responder.Answers) != 0 {
 		t.Error("outlives its holding time")
+	}
+}
+
+// The clock of a router leaps, and the answer that it gave expires there while the requester uses
+// it. The requester hears of that at once, and goes by the hub until it has a new answer. An answer
+// whose requester sent nothing since it was given expires without a word.
+func TestAnswerThatExpiresInUse(t *testing.T) {
+	for _, used := range []bool{true, false} {
+		m := newMesh(t)
+		m.makeShortcut()
+		m.run(time.Minute)
+		if used {
+			m.keepTalking(time.Minute)
+		} else {
+			clear(m.spoke2.uses)
+		}
+		before := len(m.spoke2.sent)
+		m.spoke2.engine.Advance(m.now.Add(m.spoke2.cfg.HoldingTime), &m.spoke2.out)
+		m.spoke2.carryOut()
+		m.run(10 * underlayDelay)
+		if n := m.spoke2.sentOf(packet.PurgeRequest, before); (n > 0) != used {
+			t.Errorf("used %t: %d purges", used, n)
+		}
+		if m.ping(m.spoke1, host1, host2) == nil {
+			t.Errorf("used %t: a packet is lost\n%s", used, m)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 		}
 		hub.handle(event.PeerLost{
 			Interface: "gre1",
-			NBMA:      addr("192.0.2.11"),
+			ID:        peerAt("192.0.2.11"),
 			Reason:    "gone",
 			Closed:    test.closed,
 		})
@@ -50,13 +50,13 @@ func TestPoliteEndIsNoLoss(t *testing.T) {
 // there was no SA before.
 func TestReasonsOfAnNHSAreOfNow(t *testing.T) {
 	n, _ := spokeAlone(t)
-	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	n.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "DPD"})
 	if got := n.status().NHS[0]; got.Error != "DPD" || !got.Asked.IsZero() {
 		t.Errorf("without an SA: %+v", got)
 	}
 	n.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.1"), Identity: "hub"},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.1"), Identity: "hub"},
 		},
 	)
 	asked := n.w.now

@@ -2,17 +2,18 @@ package engine
 
 import (
 	"errors"
-	"net/netip"
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
 
-// receivedFrom handles a packet from an NBMA address. The packets of a sender without an SA are
-// held: see heldPacket.
-func (ifc *iface) receivedFrom(from netip.Addr, data []byte) {
+// receivedFrom handles a packet from a peer. The packets of a sender without an SA are held: see
+// heldPacket.
+func (ifc *iface) receivedFrom(from peerid.ID, data []byte) {
 	switch {
 	case ifc.Leaving:
 		ifc.farewell(from, data)
@@ -21,6 +22,7 @@ func (ifc *iface) receivedFrom(from netip.Addr, data []byte) {
 	case ifc.peers.Separating(from):
 		ifc.Drop(overlay.DropSeparating)
 	case !ifc.peers.HeardFrom(from):
+		ifc.NoteHeld()
 		ifc.peers.Held.Add(from, data)
 	default:
 		ifc.receive(from, data)
@@ -29,7 +31,7 @@ func (ifc *iface) receivedFrom(from netip.Addr, data []byte) {
 
 // receive handles a packet of a secured sender: it parses the packet, and drops what no handler may
 // see.
-func (ifc *iface) receive(from netip.Addr, data []byte) {
+func (ifc *iface) receive(from peerid.ID, data []byte) {
 	m, err := ifc.Parse(from, data)
 	if err != nil {
 		ifc.malformed(&m, err)
@@ -62,12 +64,15 @@ func (ifc *iface) receive(from netip.Addr, data []byte) {
 		ifc.errorIndication(&m)
 		return
 	}
-	if !ifc.SameFamily(m.SourceProtocol) ||
-		m.DestProtocol.IsValid() && !ifc.SameFamily(m.DestProtocol) {
+	if !ifc.HasFamily(m.SourceProtocol) ||
+		m.DestProtocol.IsValid() && !ifc.HasFamily(m.DestProtocol) {
 		ifc.Drop(overlay.DropWrongFamily)
+		if m.Type == packet.RegistrationRequest && len(m.CIEs) <= overlay.MaxEntries {
+			ifc.server.RefuseFamily(&m)
+		}
 		return
 	}
-	if !m.Type.IsReply() && m.SourceProtocol == ifc.Address() {
+	if !m.Type.IsReply() && ifc.IsOwn(m.SourceProtocol) {
 		ifc.Drop(overlay.DropOwnPacket)
 		return
 	}
@@ -89,28 +94,38 @@ func (ifc *iface) dispatch(m *overlay.Message) {
 		ifc.SendError(m, packet.ErrorProtocol, 0)
 		return
 	}
-	own := ifc.Address()
 	switch m.Type {
 	case packet.RegistrationRequest:
 		ifc.server.Registration(m)
 	case packet.RegistrationReply:
 		ifc.client.RegistrationReply(m)
 	case packet.ResolutionRequest:
+		if proof.IsProbe(m.Packet) {
+			ifc.proofs.Probe(m)
+			return
+		}
 		ifc.Responder.ResolutionRequest(m)
 	case packet.ResolutionReply:
-		if m.SourceProtocol == own {
+		if ifc.IsOwn(m.SourceProtocol) && ifc.proofs.PingAnswered(m) {
+			return
+		}
+		if proof.IsAnswer(m.Packet) && ifc.IsOwn(m.SourceProtocol) {
+			ifc.proofs.Answered(m)
+			return
+		}
+		if ifc.IsOwn(m.SourceProtocol) {
 			ifc.Requester.ResolutionReply(m)
 			return
 		}
 		ifc.Transit.Forward(m, m.SourceProtocol, packet.ExtensionReverseTransit)
 	case packet.PurgeRequest:
-		if m.DestProtocol == own || m.DestProtocol == m.SourceProtocol {
+		if ifc.IsOwn(m.DestProtocol) || m.DestProtocol == m.SourceProtocol {
 			ifc.purgeRequest(m)
 			return
 		}
 		ifc.Transit.Forward(m, m.DestProtocol, packet.ExtensionForwardTransit)
 	case packet.PurgeReply:
-		if m.SourceProtocol == own {
+		if ifc.IsOwn(m.SourceProtocol) {
 			ifc.purges.PurgeReply(m)
 			return
 		}
@@ -151,7 +166,7 @@ func (ifc *iface) tellForeignPassword(m *overlay.Message) {
 	ifc.Notice(output.Notice{
 		Kind:     output.NoticeRejected,
 		NextHop:  m.SourceProtocol,
-		NBMA:     m.From,
+		Peer:     m.From,
 		Identity: ifc.peers.Identity(m.From),
 		Reason:   m.Type.String() + " dropped: " + reason,
 	})

@@ -19,7 +19,7 @@ func TestRequestIsRepeatedWhenOurSAIsUp(t *testing.T) {
 	before := len(n.sent)
 	n.handle(event.PeerSecured{Peer: event.Peer{
 		Interface: "gre1",
-		NBMA:      addr("192.0.2.12"),
+		ID:        peerAt("192.0.2.12"),
 		Identity:  "spoke2",
 		Initiator: true,
 	}})
@@ -46,7 +46,7 @@ func TestResponderDoesNotRepeatItsRequest(t *testing.T) {
 	before := len(n.sent)
 	n.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2"},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.12"), Identity: "spoke2"},
 		},
 	)
 	if p := only(t, n.sentSince(before)); p.Type != packet.ResolutionReply {

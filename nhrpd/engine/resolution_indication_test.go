@@ -22,7 +22,7 @@ func TestTrafficIndication(t *testing.T) {
 	before := len(hub.sent)
 	hub.handle(event.Redirected{
 		Interface: "gre1",
-		From:      addr("192.0.2.11"),
+		From:      peerAt("192.0.2.11"),
 		Packet:    ipv4(addr(host1), addr(host2)),
 	})
 	got := only(t, hub.sentSince(before))
@@ -50,7 +50,7 @@ func TestIndicationsNotSent(t *testing.T) {
 		})
 		hub.from("192.0.2.11", "spoke1")
 		hub.from("192.0.2.12", "spoke2")
-		hub.handle(event.Redirected{Interface: "gre1", From: addr(tt.from), Packet: tt.packet})
+		hub.handle(event.Redirected{Interface: "gre1", From: peerAt(tt.from), Packet: tt.packet})
 		if len(hub.sent) != 0 {
 			t.Errorf("%s: sent", tt.rule)
 		}
@@ -75,7 +75,7 @@ func TestIndicationLimits(t *testing.T) {
 			dest := netip.AddrFrom4([4]byte{172, 16, byte(100 + peer), byte(i)})
 			hub.handle(event.Redirected{
 				Interface: "gre1",
-				From:      addr(fmt.Sprintf("192.0.2.%d", 100+peer)),
+				From:      peerAt(fmt.Sprintf("192.0.2.%d", 100+peer)),
 				Packet:    ipv4(addr(host1), dest),
 			})
 		}
@@ -234,6 +234,26 @@ func TestShortcutsOff(t *testing.T) {
 	}
 }
 
+// refresh keeps a peer in use until the node asks again for the shortcut to that peer, and returns
+// the request.
+func (n *node) refresh(nbma string) packet.Packet {
+	n.w.t.Helper()
+	use := &event.PeerUse{ID: peerAt(nbma)}
+	n.uses[use.ID] = use
+	for range 600 {
+		before := len(n.sent)
+		use.Out = n.w.now
+		n.w.run(time.Second)
+		for _, p := range n.sentSince(before) {
+			if p.Type == packet.ResolutionRequest {
+				return p
+			}
+		}
+	}
+	n.w.t.Fatalf("no request in ten minutes\n%s", n.w)
+	return packet.Packet{}
+}
+
 // The spoke asks again for a shortcut in use at two thirds of the holding time. A refusal ends the
 // shortcut.
 func TestRefresh(t *testing.T) {
@@ -243,19 +263,8 @@ func TestRefresh(t *testing.T) {
 		hub.says(answerTo(
 			only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
 		))
-		n.uses[addr("192.0.2.12")] = &event.PeerUse{NBMA: addr("192.0.2.12")}
 		expires := n.status().Shortcuts[0].Expires
-		var request packet.Packet
-		for n.w.now.Before(expires) && request.RequestID == 0 {
-			before := len(n.sent)
-			n.uses[addr("192.0.2.12")].Out = n.w.now
-			n.w.run(time.Second)
-			for _, p := range n.sentSince(before) {
-				if p.Type == packet.ResolutionRequest {
-					request = p
-				}
-			}
-		}
+		request := n.refresh("192.0.2.12")
 		if left := expires.Sub(n.w.now); left < 160*time.Second || left > 200*time.Second {
 			t.Fatalf("asked again %s before the end of 10 minutes", left)
 		}
@@ -273,6 +282,68 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// A router that knows no way does not end a shortcut: without the shortcut, the packets would go to
+// that router. A refusal ends it, and so does whatever the router says that the shortcut leads to.
+func TestWhoseNoEndsAShortcut(t *testing.T) {
+	const hubNBMA, spoke2NBMA, spoke2Overlay = "192.0.2.1", "192.0.2.12", "10.255.0.12"
+	nak := func(code packet.Code, responder packet.CIE) func(packet.Packet) packet.Packet {
+		return func(p packet.Packet) packet.Packet {
+			p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
+			p.Extensions[0].CIEs = []packet.CIE{responder}
+			return p
+		}
+	}
+	fault := func(code packet.ErrorCode, of packet.CIE) func(packet.Packet) packet.Packet {
+		return func(p packet.Packet) packet.Packet {
+			e := errorAbout(encode(t, p), of.NBMA.String(), of.Protocol.String(), "10.255.0.11")
+			e.ErrorCode = code
+			return e
+		}
+	}
+	theHub := packet.CIE{NBMA: addr(hubNBMA), Protocol: addr(hubOverlay)}
+	spoke2 := packet.CIE{NBMA: addr(spoke2NBMA), Protocol: addr(spoke2Overlay)}
+	for _, tt := range []struct {
+		rule string
+		from string
+		says func(packet.Packet) packet.Packet
+		ends bool
+	}{
+		{"the hub has no binding", hubNBMA, nak(packet.CodeNoBinding, theHub), false},
+		{"the hub has no route", hubNBMA, fault(packet.ErrorProtocolUnreachable, theHub), false},
+		{"the hub's route leads back", hubNBMA, fault(packet.ErrorLoop, theHub), false},
+		{"the hubs' routes make a circle", hubNBMA, fault(packet.ErrorHopCount, theHub), false},
+		{"the hub forbids it", hubNBMA, nak(packet.CodeProhibited, theHub), true},
+		{"the hub has no room", hubNBMA, nak(packet.CodeInsufficientResources, theHub), true},
+		{"the hub has another password", hubNBMA, fault(packet.ErrorAuthentication, theHub), true},
+		{"the next hop has no binding", spoke2NBMA, nak(packet.CodeNoBinding, spoke2), true},
+		{"the next hop has no binding, by way of the hub", hubNBMA,
+			nak(packet.CodeNoBinding, spoke2), true},
+		{"the next hop has no route, by way of the hub", hubNBMA,
+			fault(packet.ErrorProtocolUnreachable, spoke2), true},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			n, hub := spokeAlone(t)
+			n.from(spoke2NBMA, "spoke2")
+			hub.says(answerTo(
+				only(t, hub.says(indicationOf(host1, host2))), 24, spoke2Overlay, spoke2NBMA,
+			))
+			request := n.refresh(spoke2NBMA)
+			expires := n.status().Shortcuts[0].Expires
+			sender{t, n, tt.from}.says(tt.says(request))
+			if ended := len(n.shortcuts) == 0; ended != tt.ends {
+				t.Fatalf("ended: %v, want %v; dropped %v", ended, tt.ends, n.engine.Stats().Dropped)
+			}
+			if tt.ends {
+				return
+			}
+			hub.says(answerTo(request, 24, spoke2Overlay, spoke2NBMA))
+			if !n.status().Shortcuts[0].Expires.After(expires) {
+				t.Error("a later answer does not prolong it")
+			}
+		})
+	}
+}
+
 // A refresh without an answer leaves the shortcut its holding time.
 func TestUnansweredRefresh(t *testing.T) {
 	n, hub := spokeAlone(t)
@@ -280,8 +351,8 @@ func TestUnansweredRefresh(t *testing.T) {
 	hub.says(answerTo(
 		only(t, hub.says(indicationOf(host1, host2))), 24, "10.255.0.12", "192.0.2.12",
 	))
-	use := &event.PeerUse{NBMA: addr("192.0.2.12")}
-	n.uses[use.NBMA] = use
+	use := &event.PeerUse{ID: peerAt("192.0.2.12")}
+	n.uses[use.ID] = use
 	for range 599 {
 		use.Out = n.w.now
 		n.w.run(time.Second)

@@ -10,6 +10,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
@@ -24,7 +25,7 @@ func phase2(t testing.TB, change ...func(*overlay.InterfaceConfig)) mesh {
 	return m
 }
 
-func (n *node) at(protocol string) netip.Addr { return n.neighbors[addr(protocol)] }
+func (n *node) at(protocol string) peerid.ID { return n.neighbors[addr(protocol)] }
 
 // asked returns how many resolution requests a node has sent.
 func (n *node) asked() int {
@@ -45,7 +46,7 @@ func TestMissedNeighborIsResolved(t *testing.T) {
 		t.Fatal("there is a way already")
 	}
 	m.until("the neighbour is there", 500*time.Millisecond, func() bool {
-		return m.spoke1.at("10.255.0.12") == addr("192.0.2.12")
+		return m.spoke1.at("10.255.0.12") == peerAt("192.0.2.12")
 	})
 	if got := m.pingPong(m.spoke1, host1, m.spoke2, host2); !slices.Equal(got, []string{
 		"spoke1", "spoke2",
@@ -53,7 +54,7 @@ func TestMissedNeighborIsResolved(t *testing.T) {
 		t.Errorf("the next packet went %v", got)
 	}
 	m.until("the way back", 500*time.Millisecond, func() bool {
-		return m.spoke2.at("10.255.0.11") == addr("192.0.2.11")
+		return m.spoke2.at("10.255.0.11") == peerAt("192.0.2.11")
 	})
 	m.keepTalking(25 * time.Minute)
 	if len(m.spoke1.shortcuts)+len(m.spoke2.shortcuts) != 0 ||
@@ -83,7 +84,7 @@ func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 		n.handle(
 			event.Used{
 				Interface: "gre1",
-				Peers:     []event.PeerUse{{NBMA: addr(spoke2.nbma), Out: n.w.now}},
+				Peers:     []event.PeerUse{{ID: peerid.At(addr(spoke2.nbma)), Out: n.w.now}},
 			},
 		)
 	}
@@ -92,7 +93,7 @@ func TestRouterIsAskedForAlongTheHub(t *testing.T) {
 		if p.Type != packet.ResolutionRequest {
 			continue
 		}
-		if asked++; n.sent[before+i].to != addr(hub.nbma) {
+		if asked++; n.sent[before+i].to != peerAt(hub.nbma) {
 			t.Errorf("asked at %v", n.sent[before+i].to)
 		}
 	}
@@ -189,7 +190,7 @@ func TestRelayIsRemembered(t *testing.T) {
 	m.refuse = func(from, to *node) bool { return from != m.hub && to != m.hub }
 	m.ping(m.spoke1, host1, host2)
 	m.until("relayed", 3*time.Second, func() bool {
-		return m.spoke1.at("10.255.0.12") == addr("192.0.2.1")
+		return m.spoke1.at("10.255.0.12") == peerAt("192.0.2.1")
 	})
 	m.until("looked for anew", resolution.RelayTime+time.Second, func() bool {
 		return !m.spoke1.at("10.255.0.12").IsValid()
@@ -197,7 +198,7 @@ func TestRelayIsRemembered(t *testing.T) {
 	before := m.spoke1.asked()
 	m.ping(m.spoke1, host1, host2)
 	m.run(time.Millisecond)
-	if m.spoke1.at("10.255.0.12") != addr("192.0.2.1") || m.spoke1.asked() != before+1 {
+	if m.spoke1.at("10.255.0.12") != peerAt("192.0.2.1") || m.spoke1.asked() != before+1 {
 		t.Errorf("the packet waits, or nobody is asked\n%s", m)
 	}
 	m.run(resolution.RelayTime + resolution.RelayMemory)
@@ -222,10 +223,10 @@ func TestRelayMovesToTheNextHub(t *testing.T) {
 		{"", "192.0.2.1"}, {hub.nbma, "192.0.2.2"}, {second.nbma, ""},
 	} {
 		if step.lost != "" {
-			n.handle(event.PeerLost{Interface: "gre1", NBMA: addr(step.lost), Reason: "dead peer"})
+			n.handle(event.PeerLost{Interface: "gre1", ID: peerAt(step.lost), Reason: "dead peer"})
 		}
 		if at, ok := n.neighbors[addr("10.255.0.12")]; ok != (step.at != "") ||
-			ok && at != addr(step.at) {
+			ok && at != peerAt(step.at) {
 			t.Fatalf("after the loss of %q relayed by %v, want %q", step.lost, at, step.at)
 		}
 	}
@@ -256,7 +257,7 @@ func TestMissedNHSIsFoundByRegistering(t *testing.T) {
 			n.w,
 		)
 	}
-	if at := n.neighbors[addr("10.255.0.2")]; at != addr(second.nbma) {
+	if at := n.neighbors[addr("10.255.0.2")]; at != peerAt(second.nbma) {
 		t.Errorf("the NHS is at %v", at)
 	}
 }
@@ -273,7 +274,7 @@ func missing(
 	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	p := only(t, n.sentSince(before))
 	if p.Type != packet.ResolutionRequest || p.DestProtocol != addr("10.255.0.12") ||
-		n.sent[before].to != addr("192.0.2.1") {
+		n.sent[before].to != peerAt("192.0.2.1") {
 		t.Fatalf("sent %+v", p)
 	}
 	return n, hub, p
@@ -308,14 +309,14 @@ func TestAnswersToMisses(t *testing.T) {
 		{"no SA can be had", func(n *node, hub sender, p packet.Packet) {
 			hub.says(answerTo(p, 32, "10.255.0.12", "192.0.2.12"))
 			n.handle(
-				event.PeerFailed{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "no answer"},
+				event.PeerFailed{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "no answer"},
 			)
 			n.w.run(resolution.RelayAfter)
 		}, true},
 		{"the hub goes as well", func(n *node, _ sender, _ packet.Packet) {
 			n.w.run(resolution.RelayAfter)
 			n.handle(
-				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "dead peer"},
+				event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "dead peer"},
 			)
 		}, false},
 		{"we leave", func(n *node, _ sender, _ packet.Packet) {
@@ -341,7 +342,7 @@ func TestAnswersToMisses(t *testing.T) {
 			if tt.relayed {
 				want = addr("192.0.2.1")
 			}
-			if got := n.at("10.255.0.12"); got != want {
+			if got := n.at("10.255.0.12"); got != peerid.At(want) {
 				t.Errorf("the neighbour is at %v, want %v\n%s", got, want, n.w)
 			}
 		})
@@ -353,7 +354,7 @@ func TestMissIsAnsweredForOneRouter(t *testing.T) {
 	n, hub, p := missing(t)
 	n.from("192.0.2.12", "spoke2")
 	hub.says(answerTo(p, 24, "10.255.0.12", "192.0.2.12"))
-	if n.at("10.255.0.12") != addr("192.0.2.12") || len(n.shortcuts) != 0 {
+	if n.at("10.255.0.12") != peerAt("192.0.2.12") || len(n.shortcuts) != 0 {
 		t.Errorf("%v %v", n.neighbors, n.shortcuts)
 	}
 }
@@ -445,11 +446,11 @@ func TestMissesAreBounded(t *testing.T) {
 // remembered relay gives way to a new one; a relay in use does not.
 func TestMissWithoutRoomIsRelayed(t *testing.T) {
 	n, _, _ := missing(t, func(c *overlay.InterfaceConfig) { c.Limits.Shortcuts = 1 })
-	miss := func(protocol string) netip.Addr {
+	miss := func(protocol string) peerid.ID {
 		n.handle(event.Missed{Interface: "gre1", Protocol: addr(protocol)})
 		return n.at(protocol)
 	}
-	if got := miss("10.255.0.13"); got != addr("192.0.2.1") ||
+	if got := miss("10.255.0.13"); got != peerAt("192.0.2.1") ||
 		dropped(n, overlay.DropTableFull) != 1 {
 		t.Fatalf("at %v, want at the hub\n%s", got, n.w)
 	}
@@ -462,7 +463,7 @@ func TestMissWithoutRoomIsRelayed(t *testing.T) {
 		t.Fatalf("relayed for too long\n%s", n.w)
 	}
 	miss("10.255.0.14")
-	if got := miss("10.255.0.15"); got != addr("192.0.2.1") ||
+	if got := miss("10.255.0.15"); got != peerAt("192.0.2.1") ||
 		len(n.engine.ifaces["gre1"].Relays.ByProtocol) != resolution.RelaysPerShortcut {
 		t.Errorf("at %v, want at the hub\n%s", got, n.w)
 	}
@@ -476,17 +477,18 @@ func TestMissOfWhatIsAskedForIsRelayed(t *testing.T) {
 	n.w.run(time.Second)
 	n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
 	n.w.run(resolution.RelayAfter)
-	if got := n.at("10.255.0.12"); n.asked() == 0 || got != addr("192.0.2.1") {
+	if got := n.at("10.255.0.12"); n.asked() == 0 || got != peerAt("192.0.2.1") {
 		t.Errorf("the neighbour is at %v, want at the hub\n%s", got, n.w)
 	}
 }
 
 // If the refresh for a router that had a direct way is refused, the packets that then miss its
-// neighbour go through the hub at once, unless the hub says that no router has the address.
+// neighbour go through the hub at once. If the hub says that no router has the address, the direct
+// way stays: that hub could not pass the packets on.
 func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
 	for code, want := range map[packet.Code]netip.Addr{
 		packet.CodeInsufficientResources: addr("192.0.2.1"),
-		packet.CodeNoBinding:             {},
+		packet.CodeNoBinding:             addr("192.0.2.12"),
 	} {
 		n, hub, p := missing(t)
 		n.from("192.0.2.12", "spoke2")
@@ -495,14 +497,14 @@ func TestMissOfWhatWasRefusedIsRelayed(t *testing.T) {
 			n.w.run(time.Minute)
 			n.handle(event.Used{
 				Interface: "gre1",
-				Peers:     []event.PeerUse{{NBMA: addr("192.0.2.12"), Out: n.w.now}},
+				Peers:     []event.PeerUse{{ID: peerAt("192.0.2.12"), Out: n.w.now}},
 			})
 		}
 		p = n.lastTo(hub)
 		p.Type, p.CIEs = packet.ResolutionReply, []packet.CIE{{Code: code}}
 		hub.says(p)
 		n.handle(event.Missed{Interface: "gre1", Protocol: addr("10.255.0.12")})
-		if got := n.at("10.255.0.12"); got != want {
+		if got := n.at("10.255.0.12"); got != peerid.At(want) {
 			t.Errorf("%s: the neighbour is at %v, want %v\n%s", code, got, want, n.w)
 		}
 	}
@@ -514,11 +516,11 @@ func TestRelayRanksLast(t *testing.T) {
 	n.w.run(resolution.RelayAfter)
 	n.engine.ifaces["gre1"].Config.Server = true
 	n.client("192.0.2.12", "spoke2", "10.255.0.12")
-	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
+	if got := n.at("10.255.0.12"); got != peerAt("192.0.2.12") {
 		t.Errorf("the neighbour is at %v, where a client registered from", got)
 	}
 	n.w.run(resolution.RelayTime)
-	if got := n.at("10.255.0.12"); got != addr("192.0.2.12") {
+	if got := n.at("10.255.0.12"); got != peerAt("192.0.2.12") {
 		t.Errorf("the neighbour is at %v after the relay", got)
 	}
 }

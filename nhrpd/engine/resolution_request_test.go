@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
@@ -103,7 +104,7 @@ func TestResolutionReply(t *testing.T) {
 	own.PrefixLength = 24
 	want.CIEs = []packet.CIE{own}
 	samePacket(t, got, want)
-	if to := n.sent[before].to; to != addr("192.0.2.12") {
+	if to := n.sent[before].to; to != peerAt("192.0.2.12") {
 		t.Errorf("sent to %s, want directly", to)
 	}
 }
@@ -244,12 +245,12 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 			before := len(n.sent)
 			begin := n.w.now
 			hub.says(request)
-			if got := n.want[addr(world)]; !tt.secured && got != tt.wantFirst {
+			if got := n.want[peerAt(world)]; !tt.secured && got != tt.wantFirst {
 				t.Errorf("wants %d first, want %d", got, tt.wantFirst)
 			}
-			answers, refuses, dials, to := never, never, never, netip.Addr{}
+			answers, refuses, dials, to := never, never, never, peerid.ID{}
 			for n.w.now.Sub(begin) <= resolution.AnswerWait {
-				if n.want[addr(world)] == output.SAInitiate && dials == never {
+				if n.want[peerAt(world)] == output.SAInitiate && dials == never {
 					dials = n.w.now.Sub(begin)
 				}
 				for i, p := range n.sentSince(before) {
@@ -269,7 +270,7 @@ func TestWhenTheResponderAnswersAndDials(t *testing.T) {
 					dials, answers, refuses, tt.dials, tt.answers, tt.refuses,
 				)
 			}
-			if tt.directTo != "" && to != addr(tt.directTo) {
+			if tt.directTo != "" && to != peerid.At(addr(tt.directTo)) {
 				t.Errorf("answer sent to %s, want %s", to, tt.directTo)
 			}
 		})
@@ -293,7 +294,7 @@ func TestWaitingRequestIsAnsweredOnce(t *testing.T) {
 	before := len(n.sent)
 	n.from("192.0.2.12", "spoke2")
 	if got := only(t, n.sentSince(before)); got.Type != packet.ResolutionReply ||
-		n.sent[before].to != addr("192.0.2.12") {
+		n.sent[before].to != peerAt("192.0.2.12") {
 		t.Errorf("%s to %s", got.Type, n.sent[before].to)
 	}
 }
@@ -395,7 +396,7 @@ func TestTransit(t *testing.T) {
 	want.HopCount--
 	want.Extensions[2].CIEs = []packet.CIE{record}
 	samePacket(t, got, want)
-	if to := hub.sent[len(hub.sent)-1].to; to != addr("198.51.100.7") {
+	if to := hub.sent[len(hub.sent)-1].to; to != peerAt("198.51.100.7") {
 		t.Errorf("reply sent to %s", to)
 	}
 
@@ -416,10 +417,10 @@ func TestTransitFollowsTheNAT(t *testing.T) {
 	hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.12"))
 	hub.from("198.51.100.7", "spoke1").says(registrationFrom("192.168.7.11", "10.255.0.11"))
 	hub.handle(event.PeerMoved{
-		From: addr("198.51.100.7"),
+		From: peerAt("198.51.100.7"),
 		Peer: event.Peer{
 			Interface: "gre1",
-			NBMA:      addr("198.51.100.8"),
+			ID:        peerAt("198.51.100.8"),
 			Identity:  "spoke1",
 			RemoteNAT: true,
 		},
@@ -506,8 +507,8 @@ func TestStaticMap(t *testing.T) {
 	hub := hubAlone(t, func(c *overlay.InterfaceConfig) {
 		c.Maps = []overlay.Map{{Protocol: addr("10.255.0.99"), NBMA: addr("192.0.2.99")}}
 	})
-	if hub.neighbors[addr("10.255.0.99")] != addr("192.0.2.99") ||
-		hub.want[addr("192.0.2.99")] != output.SAAccept {
+	if hub.neighbors[addr("10.255.0.99")] != peerAt("192.0.2.99") ||
+		hub.want[peerAt("192.0.2.99")] != output.SAAccept {
 		t.Errorf("neighbours %v, wants %v", hub.neighbors, hub.want)
 	}
 }
@@ -535,7 +536,7 @@ func TestNothingIsSentWithoutAnSA(t *testing.T) {
 		{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
 	}
 	hub.says(request)
-	n.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.1"), Reason: "DPD"})
+	n.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.1"), Reason: "DPD"})
 	before := len(n.sent)
 	n.w.run(resolution.AnswerWait + time.Second)
 	if len(n.sent) != before || n.has(output.NoticeRejected) != 1 {

@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
@@ -35,7 +36,8 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 9 }, "172.16.2.0/23",
 		},
 		{
-			"not wider than a narrower route beneath", []event.Route{viaTunnel(lan2, "10.255.0.1")},
+			"not wider than a narrower route beneath",
+			[]event.Route{viaTunnel(lan2, "10.255.0.1")},
 			func(p *packet.Packet) { p.CIEs[0].PrefixLength = 16 }, lan2,
 		},
 		{
@@ -114,10 +116,12 @@ func TestWhatAnAnswerMayInstall(t *testing.T) {
 				}
 				return
 			}
-			if len(n.shortcuts) != 1 || n.shortcuts[mustPrefix(tt.want)] != addr("10.255.0.12") {
-				t.Errorf("installed %v, want %s", n.shortcuts, tt.want)
+			if got := n.status().Shortcuts; len(got) != 1 ||
+				got[0].Prefix != mustPrefix(tt.want) ||
+				n.shortcuts[got[0].Routes[0]] != addr("10.255.0.12") {
+				t.Errorf("installed %+v by %v, want %s", got, n.shortcuts, tt.want)
 			}
-			if n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
+			if n.neighbors[addr("10.255.0.12")] != peerAt("192.0.2.12") {
 				t.Errorf("neighbours %v", n.neighbors)
 			}
 		})
@@ -175,7 +179,7 @@ func TestPrefixesThatHideTheTunnel(t *testing.T) {
 		"10.254.0.0/16":  objection.None,
 		"10.255.0.12/32": objection.None,
 	} {
-		o := ifc.prefixes.ObjectToPrefix(mustPrefix(prefix), addr("100.64.0.9"))
+		o := ifc.prefixes.ObjectToPrefix(mustPrefix(prefix), peerAt("100.64.0.9"))
 		if o.Kind != want {
 			t.Errorf(
 				"objection to %s is of kind %d (%s), want kind %d", prefix, o.Kind, o.Text, want,
@@ -212,7 +216,7 @@ func TestWhoMayAnswer(t *testing.T) {
 	// A router can answer directly only for itself.
 	forged := answerTo(request, 24, "10.255.0.12", "192.0.2.99")
 	spoke2.says(forged)
-	if n.neighbors[addr("10.255.0.12")] != addr("192.0.2.12") {
+	if n.neighbors[addr("10.255.0.12")] != peerAt("192.0.2.12") {
 		t.Errorf("neighbours %v", n.neighbors)
 	}
 }
@@ -267,15 +271,15 @@ func TestRequesterDialsLate(t *testing.T) {
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	hub.says(answerTo(request, 24, "10.255.0.12", "192.0.2.12"))
 	nbma := addr("192.0.2.12")
-	if n.want[nbma] != output.SAAccept || len(n.shortcuts) != 0 {
+	if n.want[peerid.At(nbma)] != output.SAAccept || len(n.shortcuts) != 0 {
 		t.Fatalf("wants %v, routes %v", n.want, n.shortcuts)
 	}
 	n.w.run(resolution.ResponderDials)
-	if n.want[nbma] != output.SAInitiate {
+	if n.want[peerid.At(nbma)] != output.SAInitiate {
 		t.Error("does not dial after a second")
 	}
 	n.w.run(resolution.SecuringTime)
-	if n.want[nbma] != output.SANone || n.has(output.NoticeUnresolved) != 1 {
+	if n.want[peerid.At(nbma)] != output.SANone || n.has(output.NoticeUnresolved) != 1 {
 		t.Errorf("wants %v", n.want)
 	}
 }
@@ -286,7 +290,7 @@ func TestRequesterBehindNATDialsAtOnce(t *testing.T) {
 	n.engine.ifaces["gre1"].client.NHS[0].Public = addr("198.51.100.9")
 	request := only(t, hub.says(indicationOf(host1, host2)))
 	hub.says(answerTo(request, 24, "10.255.0.12", "192.0.2.12"))
-	if n.want[addr("192.0.2.12")] != output.SAInitiate {
+	if n.want[peerAt("192.0.2.12")] != output.SAInitiate {
 		t.Errorf("wants %v", n.want)
 	}
 }
@@ -306,7 +310,7 @@ func TestAnswersForOnePrefix(t *testing.T) {
 	n.from("192.0.2.13", "spoke2")
 	third := only(t, hub.says(indicationOf(host1, "172.16.3.20")))
 	hub.says(answerTo(third, 24, "10.255.0.12", "192.0.2.13"))
-	if len(n.shortcuts) != 1 || n.neighbors[addr("10.255.0.12")] != addr("192.0.2.13") {
+	if len(n.shortcuts) != 1 || n.neighbors[addr("10.255.0.12")] != peerAt("192.0.2.13") {
 		t.Errorf("routes %v, neighbours %v", n.shortcuts, n.neighbors)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/resolution"
 )
@@ -248,7 +249,7 @@ func TestShortcutsBehindNAT(t *testing.T) {
 				t.Errorf("public address %s, want %s", got, behind.public)
 			}
 			m.makeShortcut()
-			if open.neighbors[behind.cfg.Address.Addr()] != behind.public {
+			if open.neighbors[behind.cfg.Address.Addr()] != peerid.At(behind.public) {
 				t.Errorf("neighbours %v", open.neighbors)
 			}
 			if !m.sas[saKey{behind, open}] {
@@ -298,12 +299,12 @@ func TestMeshWithPassword(t *testing.T) {
 	m.makeShortcut()
 	cfg := spokeConfig("10.255.0.13/24")
 	cfg.Authentication = "guess"
-	stranger := m.add("stranger", cfg, "192.0.2.13", "172.16.3.1/24")
+	other := m.add("other", cfg, "192.0.2.13", "172.16.3.1/24")
 	m.run(10 * time.Second)
-	if stranger.registered() || len(m.hub.status().Bindings) != 2 {
+	if other.registered() || len(m.hub.status().Bindings) != 2 {
 		t.Error("registered with a wrong password")
 	}
-	if stranger.has(output.NoticeError) == 0 {
+	if other.has(output.NoticeError) == 0 {
 		t.Error("the spoke was not told")
 	}
 }
@@ -322,20 +323,28 @@ func TestLostPackets(t *testing.T) {
 	})
 }
 
-// A change of the route beneath a shortcut ends it: the traffic may have another way now.
+// A change of the route beneath a shortcut ends it, if the traffic has another way now.
 func TestRouteBeneathChanges(t *testing.T) {
 	for _, tt := range []struct {
 		rule           string
 		added, removed []event.Route
 		ends           bool
 	}{
-		{"removed", nil, []event.Route{viaTunnel("172.16.0.0/16", "10.255.0.1")}, true},
+		{
+			"removed, another router's in its place",
+			[]event.Route{viaTunnel("172.16.0.0/12", "10.255.0.9")},
+			[]event.Route{viaTunnel("172.16.0.0/16", "10.255.0.1")}, true,
+		},
 		{
 			"a more specific one inside", []event.Route{viaTunnel("172.16.2.128/25", "10.255.0.1")},
 			nil,
 			true,
 		},
-		{"another way to the same prefix", []event.Route{viaTunnel(lan2, "10.255.0.1")}, nil, true},
+		{"another way to the same prefix", []event.Route{viaTunnel(lan2, "10.255.0.9")}, nil, true},
+		{
+			"the same way to the same prefix", []event.Route{viaTunnel(lan2, "10.255.0.1")}, nil,
+			false,
+		},
 		{
 			"the destination is ours now", []event.Route{{Prefix: mustPrefix(lan2),
 				Device: "lan1"}}, nil,
@@ -424,8 +433,8 @@ func TestResyncDialsWhatIsGone(t *testing.T) {
 		},
 		"somebody else": func(m mesh, n, other *node) bool {
 			m.refuse = func(_, _ *node) bool { return true }
-			n.handle(event.PeerSecured{Peer: event.Peer{Interface: "gre1", NBMA: other.local,
-				Identity: "spoke9"}})
+			n.handle(event.PeerSecured{Peer: event.Peer{Interface: "gre1",
+				ID: peerid.At(other.local), Identity: "spoke9"}})
 			return false
 		},
 	} {
@@ -439,7 +448,7 @@ func TestResyncDialsWhatIsGone(t *testing.T) {
 			delete(m.sas, saKey{m.spoke1, m.spoke2})
 			delete(m.sas, saKey{m.spoke2, m.spoke1})
 			n.handle(event.PeersSecured{Interface: "gre1", Peers: n.secured()})
-			if len(n.shortcuts) != 1 || n.want[other.local] != output.SAInitiate ||
+			if len(n.shortcuts) != 1 || n.want[peerid.At(other.local)] != output.SAInitiate ||
 				!n.registered() {
 				t.Fatalf("%s, %s: %s", name, dialler, m)
 			}

@@ -56,15 +56,13 @@ func (ifc *iface) reviewRouted(ev event.RoutesChanged) {
 }
 
 // reroute reviews the touched shortcuts and answers: those that the routes do not support any more
-// end or are taken back.
+// end or are taken back. Shortcuts make room for routes that came to their very prefixes.
 func (ifc *iface) reroute(touched func(netip.Prefix) bool) {
 	for _, s := range ordered.ValuesIf(ifc.Requester.Shortcuts, ordered.ByPrefix,
 		func(s *resolution.Shortcut) bool {
 			return touched(s.Prefix)
 		}) {
-		if !ifc.Requester.StillCovered(s) {
-			ifc.Requester.EndShortcut(s, "the route beneath it changed")
-		}
+		ifc.Requester.ReviewCovering(s)
 	}
 	ifc.Requester.ReviseNextHops()
 	ifc.Responder.ReviewAnswers(touched)

@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
@@ -30,10 +31,12 @@ type (
 		protected bool
 	}
 	savedClient struct {
-		protocol, nbma, real, clientNBMA netip.Addr
-		identity                         string
-		unique                           bool
-		mtu                              uint16
+		protocol          netip.Addr
+		peer              peerid.ID
+		outer, clientNBMA netip.Addr
+		identity          string
+		unique            bool
+		mtu               uint16
 	}
 	savedPrefix struct {
 		client netip.Addr
@@ -55,7 +58,7 @@ func entriesOf(s report.Saved) map[entry]time.Time {
 		}
 		for _, x := range ifc.Bindings {
 			add(savedClient{
-				x.Protocol, x.NBMA, x.Real, x.ClientNBMA, x.Identity, x.Unique, x.MTU,
+				x.Protocol, x.Peer, x.Outer, x.ClientNBMA, x.Identity, x.Unique, x.MTU,
 			}, time.Time{})
 			for _, p := range x.Prefixes {
 				add(savedPrefix{x.Protocol, p}, time.Time{})
@@ -166,7 +169,7 @@ func TestStateChanges(t *testing.T) {
 			func() { hub.configure(func(*overlay.InterfaceConfig) {}) }, 0},
 		{"the SA goes", func() {
 			hub.handle(event.PeerLost{
-				Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "cut off",
+				Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "cut off",
 			})
 		}, 0},
 		{"it is lost for good", func() { hub.w.run(peers.LostGrace) }, 1},
@@ -204,7 +207,7 @@ func TestRefreshesAreNoChangeOfTheState(t *testing.T) {
 func TestStateChangesWithAnNHS(t *testing.T) {
 	spoke, hub := spokeAlone(t)
 	if got := spoke.changesBy(func() {
-		spoke.handle(event.PeerLost{Interface: "gre1", NBMA: addr(hub.nbma), Reason: "gone"})
+		spoke.handle(event.PeerLost{Interface: "gre1", ID: peerAt(hub.nbma), Reason: "gone"})
 		spoke.w.run(time.Minute)
 	}); got != 0 {
 		t.Errorf("the NHS was lost: reported %d changes of the state, want none", got)
@@ -265,10 +268,10 @@ func TestStateChangesWhenAShortcutLeadsElsewhere(t *testing.T) {
 	ask := only(t, hub.says(indicationOf(host1, host2)))
 	n.from("192.0.2.12", "spoke2").says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
 	n.handle(event.PeersSecured{Interface: "gre1", Peers: []event.Peer{
-		{Interface: "gre1", NBMA: addr(hub.nbma), Identity: "hub"},
+		{Interface: "gre1", ID: peerAt(hub.nbma), Identity: "hub"},
 	}})
 	n.handle(event.PeerSecured{Peer: event.Peer{
-		Interface: "gre1", NBMA: addr("192.0.2.12"), Identity: "spoke2",
+		Interface: "gre1", ID: peerAt("192.0.2.12"), Identity: "spoke2",
 	}})
 	again := n.lastTo(hub)
 	if saved := n.engine.Save(); len(saved.Interfaces[0].Shortcuts) != 1 {
@@ -300,8 +303,8 @@ func TestStateChangesWhenARequesterMoves(t *testing.T) {
 	hub.from("192.0.2.66", "guest").says(requestFrom("192.0.2.66", "10.255.0.66", "172.16.0.10"))
 	if got := hub.changesBy(func() {
 		hub.handle(event.PeerMoved{
-			From: addr("192.0.2.66"),
-			Peer: event.Peer{Interface: "gre1", NBMA: addr("192.0.2.67"), Identity: "guest"},
+			From: peerAt("192.0.2.66"),
+			Peer: event.Peer{Interface: "gre1", ID: peerAt("192.0.2.67"), Identity: "guest"},
 		})
 	}); got != 1 {
 		t.Errorf("reported %d changes of the state, want 1", got)

@@ -16,7 +16,7 @@ import (
 // answers of the hub's charon would go into the tunnel, and the client could never come back.
 func TestPrefixOverTheAddressOfAnAbsentClient(t *testing.T) {
 	lost := func(hub *node) {
-		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.12"), Reason: "power failure"})
+		hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.12"), Reason: "power failure"})
 	}
 	for _, c := range []struct {
 		rule string
@@ -87,7 +87,7 @@ func TestAbsentClientsAreBounded(t *testing.T) {
 		for _, identity := range []string{"mallory", fmt.Sprint("spoke", i%40)} {
 			nbma := numbered("198.18.0.0", i)
 			hub.registersAt(nbma, identity, numbered("10.255.1.0", i%10))
-			hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(nbma), Reason: "gone"})
+			hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt(nbma), Reason: "gone"})
 			hub.w.run(peers.LostGrace)
 			if err := hub.broken(); err != nil {
 				t.Fatal(err)

@@ -18,12 +18,12 @@ func TestAddressOutlastsItsSA(t *testing.T) {
 		free bool
 	}{
 		{"the SA was lost", func(hub *node) *node {
-			hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"),
+			hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"),
 				Reason: "cut off"})
 			return hub
 		}, false},
 		{"and the daemon was restarted", func(hub *node) *node {
-			hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"),
+			hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"),
 				Reason: "cut off"})
 			hub.w.run(time.Minute)
 			hub.boot(hub.engine.Save())
@@ -78,7 +78,7 @@ func TestAddressOutlastsItsSA(t *testing.T) {
 func TestAddressIsFreeInTheEnd(t *testing.T) {
 	hub := hubAlone(t)
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead"})
 	hub.w.run(11 * time.Minute)
 	if got := only(
 		t, hub.from("192.0.2.66", "other").says(registrationFrom("192.0.2.66", "10.255.0.11")),
@@ -91,7 +91,7 @@ func TestAddressIsFreeInTheEnd(t *testing.T) {
 func TestRulesDecideWithoutOwners(t *testing.T) {
 	hub := hubAlone(t, allowing(t, "spoke{n}: 10.255.0.11"))
 	hub.client("192.0.2.11", "spoke1", "10.255.0.11")
-	hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead"})
+	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead"})
 	hub.w.run(time.Minute)
 	if got := only(
 		t, hub.from("192.0.2.12", "spoke2").says(registrationFrom("192.0.2.12", "10.255.0.11")),

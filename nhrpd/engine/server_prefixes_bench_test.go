@@ -10,6 +10,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -40,7 +41,8 @@ func newAnnouncers(
 		overlay := netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)}).String()
 		hub.engine.Receive(
 			hub.w.now, "gre1",
-			from[i], encode(announcementFrom(from[i].String(), overlay, prefix(i))), &hub.out,
+			peerid.At(from[i]),
+			encode(announcementFrom(from[i].String(), overlay, prefix(i))), &hub.out,
 		)
 		p := announcementFrom(from[i].String(), overlay, prefix(count+i))
 		announce = append(announce, encode(p))
@@ -64,8 +66,8 @@ func BenchmarkAnnouncement(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				now, i = now.Add(20*time.Millisecond), (i+1)%count
-				hub.engine.Receive(now, "gre1", from[i], announce[i], &out)
-				hub.engine.Receive(now, "gre1", from[i], takeBack[i], &out)
+				hub.engine.Receive(now, "gre1", peerid.At(from[i]), announce[i], &out)
+				hub.engine.Receive(now, "gre1", peerid.At(from[i]), takeBack[i], &out)
 				if len(out.Routes) != 2 {
 					b.Fatalf("routes %v", out.Routes)
 				}

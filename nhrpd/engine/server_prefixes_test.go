@@ -126,7 +126,7 @@ func TestAnswersForAnnouncedPrefixes(t *testing.T) {
 	before := len(hub.sent)
 	hub.from("192.0.2.12", "spoke2").says(requestFrom("192.0.2.12", "10.255.0.12", host1))
 	if p := only(t, hub.sentSince(before)); p.Type != packet.ResolutionRequest ||
-		hub.sent[before].to != addr("192.0.2.11") {
+		hub.sent[before].to != peerAt("192.0.2.11") {
 		t.Errorf("%s went to %s, want the request passed on to spoke1", p.Type, hub.sent[before].to)
 	}
 }
@@ -343,18 +343,18 @@ func TestPrefixEnds(t *testing.T) {
 		}, false},
 		{"the SA goes", func(hub *node, _ sender) {
 			hub.handle(
-				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+				event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead peer"},
 			)
 		}, true},
 		{"the SA goes for good", func(hub *node, _ sender) {
 			hub.handle(
-				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+				event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead peer"},
 			)
 			hub.w.run(peers.LostGrace)
 		}, false},
 		{
 			"another router has its NBMA address",
-			func(hub *node, _ sender) { hub.from("192.0.2.11", "stranger") }, false,
+			func(hub *node, _ sender) { hub.from("192.0.2.11", "other") }, false,
 		},
 		{"it is not accepted any more", func(hub *node, _ sender) {
 			hub.cfg.Accept = hub.cfg.Accept[1:]
@@ -378,7 +378,7 @@ func TestPrefixEnds(t *testing.T) {
 		}, false},
 		{"a network of the hub's own comes while the SA is gone", func(hub *node, _ sender) {
 			hub.handle(
-				event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "dead peer"},
+				event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "dead peer"},
 			)
 			hub.addRoutes(event.Route{Prefix: mustPrefix("172.16.1.0/25"), Device: "lan1"})
 		}, false},
@@ -440,6 +440,24 @@ func TestPrefixOutlivesStrongswan(t *testing.T) {
 	}
 }
 
+// A strongSwan that was stopped leaves no SAs in the kernel. The routes to a client's prefixes go
+// at once then, since the networks behind the client may have another way. They are back with the
+// client.
+func TestPrefixGoesWithTheKernelsSA(t *testing.T) {
+	hub, spoke1 := hubFor(t, "172.16.0.0/12")
+	spoke1.says(announcementFrom("192.0.2.11", "10.255.0.11", lan1))
+	hub.inKernel = map[netip.Addr]bool{}
+	hub.resync()
+	if len(hub.shortcuts) != 0 || len(hub.status().Bindings) != 1 {
+		t.Errorf("want the binding without a route\n%s", hub.w)
+	}
+	hub.handle(event.PeerSecured{Peer: event.Peer{
+		Interface: "gre1", ID: peerAt("192.0.2.11"), Identity: "spoke1"}})
+	if len(hub.shortcuts) != 1 {
+		t.Errorf("the client is back, and its prefix has no route\n%s", hub.w)
+	}
+}
+
 // A restart of the daemon keeps the routes for as long as the bindings.
 func TestPrefixOutlivesRestart(t *testing.T) {
 	hub, spoke1 := hubFor(t, "172.16.0.0/12")
@@ -491,21 +509,21 @@ func TestPrefixOverSharedAddress(t *testing.T) {
 		return reply.CIEs[0].Code == packet.CodeProhibited
 	}
 	lose := func(name string) {
-		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr(name), Reason: "dead peer"})
+		hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt(name), Reason: "dead peer"})
 	}
-	hub.named("0.0.0.1", "198.51.100.7", "spoke2")
-	hub.named("0.0.0.2", "198.51.100.7", "spoke3")
+	hub.named("mark 1", "198.51.100.7", "spoke2")
+	hub.named("mark 2", "198.51.100.7", "spoke3")
 	hub.from("198.51.100.7", "spoke4")
-	for _, name := range []string{"198.51.100.7", "0.0.0.1"} {
+	for _, name := range []string{"198.51.100.7", "mark 1"} {
 		if lose(name); !refused("198.51.100.0/28") {
 			t.Fatalf("taken after %s went", name)
 		}
 	}
-	hub.named("0.0.0.2", "198.51.100.77", "spoke3")
+	hub.named("mark 2", "198.51.100.77", "spoke3")
 	if !refused("198.51.100.64/28") || refused("198.51.100.0/28") {
 		t.Error("the address that their NAT has now is not known")
 	}
-	if lose("0.0.0.2"); refused("198.51.100.64/28") {
+	if lose("mark 2"); refused("198.51.100.64/28") {
 		t.Error("an address is kept that nobody is at")
 	}
 }

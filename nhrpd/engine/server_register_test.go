@@ -7,6 +7,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -45,7 +46,7 @@ func TestRegistrationReply(t *testing.T) {
 			}
 			want.Extensions[3].CIEs = append(want.Extensions[3].CIEs, tt.nat...)
 			samePacket(t, got, want)
-			if got := hub.neighbors[addr("10.255.0.11")]; got != addr(tt.from) {
+			if got := hub.neighbors[addr("10.255.0.11")]; got != peerAt(tt.from) {
 				t.Errorf("neighbour at %s, want where the packets come from", got)
 			}
 		})
@@ -201,10 +202,11 @@ func TestWhoMayMoveABinding(t *testing.T) {
 			if tt.want == packet.CodeSuccess {
 				at = addr("192.0.2.50")
 			}
-			if b := hub.status().Bindings[0]; b.NBMA != at || hub.neighbors[b.Protocol] != at {
+			if b := hub.status().Bindings[0]; b.Peer != peerid.At(at) ||
+				hub.neighbors[b.Protocol] != peerid.At(at) {
 				t.Errorf(
 					"binding at %s, neighbour at %s, want %s",
-					b.NBMA, hub.neighbors[b.Protocol], at,
+					b.Peer, hub.neighbors[b.Protocol], at,
 				)
 			}
 		})
@@ -241,7 +243,7 @@ func TestBindingOutlivesItsSA(t *testing.T) {
 	for _, back := range []bool{true, false} {
 		hub := hubAlone(t)
 		hub.from("192.0.2.11", "spoke1").says(registrationFrom("192.0.2.11", "10.255.0.11"))
-		hub.handle(event.PeerLost{Interface: "gre1", NBMA: addr("192.0.2.11"), Reason: "DPD"})
+		hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.11"), Reason: "DPD"})
 		hub.w.run(4900 * time.Millisecond)
 		if len(hub.neighbors) != 1 {
 			t.Fatal("gone at once")

@@ -12,7 +12,7 @@ func TestRouterThatLeavesASharedAddressRegistersAgain(t *testing.T) {
 	n.closed = nil
 
 	n.from("192.0.2.12", "spoke2")
-	if len(n.closed) != 1 || n.closed[0] != addr("192.0.2.12") {
+	if len(n.closed) != 1 || n.closed[0] != peerAt("192.0.2.12") {
 		t.Fatalf("want the SA with spoke2 at its new address closed, have %v closed", n.closed)
 	}
 	n.closed = nil
@@ -21,7 +21,7 @@ func TestRouterThatLeavesASharedAddressRegistersAgain(t *testing.T) {
 	if len(n.closed) != 0 {
 		t.Errorf("want the SA that came after it left alone, have %v closed", n.closed)
 	}
-	if b := n.status().Bindings; len(b) != 1 || b[0].NBMA != addr("192.0.2.12") ||
+	if b := n.status().Bindings; len(b) != 1 || b[0].Peer != peerAt("192.0.2.12") ||
 		b[0].Identity != "spoke2" {
 		t.Errorf("want the binding at spoke2's new address, have %+v", b)
 	}

@@ -22,7 +22,7 @@ type sender struct {
 func (n *node) from(nbma, identity string) sender {
 	n.handle(
 		event.PeerSecured{
-			Peer: event.Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity},
+			Peer: event.Peer{Interface: "gre1", ID: peerAt(nbma), Identity: identity},
 		},
 	)
 	return sender{n.w.t, n, nbma}
@@ -45,7 +45,7 @@ func (s sender) says(p packet.Packet) []packet.Packet {
 func (s sender) saysBytes(data []byte) []packet.Packet {
 	s.t.Helper()
 	before := len(s.to.sent)
-	s.to.handle(event.PacketReceived{Interface: "gre1", From: addr(s.nbma), Data: data})
+	s.to.handle(event.PacketReceived{Interface: "gre1", From: peerAt(s.nbma), Data: data})
 	return s.to.sentSince(before)
 }
 
@@ -95,6 +95,10 @@ func samePacket(t testing.TB, got, want packet.Packet) {
 
 // registrationFrom returns a registration as Cisco's routers send it.
 func registrationFrom(nbma, overlay string) packet.Packet {
+	hub := hub4
+	if addr(nbma).Is6() {
+		hub = hub6
+	}
 	return packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       255,
@@ -111,7 +115,7 @@ func registrationFrom(nbma, overlay string) packet.Packet {
 			{
 				Type: packet.ExtensionNATAddress,
 				CIEs: []packet.CIE{
-					{PrefixLength: 32, NBMA: addr("192.0.2.1"), Protocol: addr("0.0.0.0")},
+					{PrefixLength: 32, NBMA: addr(hub), Protocol: addr("0.0.0.0")},
 				},
 			},
 		},

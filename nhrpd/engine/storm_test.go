@@ -10,10 +10,10 @@ import (
 	"pgregory.net/rapid"
 
 	"cygnet/nhrpd/engine/event"
-	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
-	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/packet"
 )
 
@@ -22,11 +22,15 @@ type storm struct {
 	*node
 	t      *rapid.T
 	change func(*overlay.InterfaceConfig) // how the storm's configuration differs from stormConfig
+	most   map[uint8]int                  // MaxConnections of the storm's configuration
+	paths  overlay.Paths                  // Paths of the storm's configuration
+	asks   overlay.Authorizer             // Authorizer of the storm's configuration
 }
 
 var (
 	stormNBMA = []string{
 		"192.0.2.1", "192.0.2.2", "192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.7",
+		"2001:db8::1", "2001:db8::12",
 	}
 	stormOverlay = []string{
 		"10.255.0.1", "10.255.0.2", "10.255.0.11", "10.255.0.12", "10.255.0.13", "10.255.0.0",
@@ -85,11 +89,20 @@ func pick[T any](t *rapid.T, list []T) T {
 
 func (s *storm) nbma() netip.Addr { return addr(pick(s.t, stormNBMA)) }
 
-// sender picks an NBMA address or a name.
-func (s *storm) sender() netip.Addr { return addr(pick(s.t, append(stormNames, stormNBMA...))) }
+// like returns the addresses of the IP version of one.
+func like(a netip.Addr, list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list),
+		func(text string) bool { return addr(text).Is4() != a.Is4() })
+}
 
-// stormNames are the names of routers behind one NAT.
-var stormNames = []string{"0.0.0.1", "0.0.0.2", "0.0.0.3"}
+// nbmaLike picks an NBMA address of the IP version of one.
+func (s *storm) nbmaLike(a netip.Addr) netip.Addr { return addr(pick(s.t, like(a, stormNBMA))) }
+
+// sender picks a peer: one with an address of its own, or a marked one.
+func (s *storm) sender() peerid.ID { return peerAt(pick(s.t, append(stormNames, stormNBMA...))) }
+
+// stormNames are routers behind one NAT.
+var stormNames = []string{"mark 1", "mark 2", "mark 3"}
 
 // packet returns a message of the right form and with random content. Often it is about a request
 // that the node has out.
@@ -121,11 +134,28 @@ func (s *storm) packet() []byte {
 		}
 		if rapid.Bool().Draw(t, "nat") {
 			p.Extensions[3].CIEs = []packet.CIE{
-				overlay.NATCIE(addr(pick(t, stormOverlay)), s.nbma()),
+				overlay.NATCIE(addr(pick(t, stormOverlay)), s.nbmaLike(p.SourceNBMA)),
 			}
 		}
 	}
+	if rapid.IntRange(0, 5).Draw(t, "vendor") == 0 {
+		p.Extensions = append(p.Extensions, stormVendor(t))
+	}
 	return encoded(t, p)
+}
+
+// stormOther is what follows the kind in the extension that stormVendor returns.
+var stormOther = [][]byte{
+	nil, nil, {0}, make([]byte, 1300), addr("192.0.2.12").AsSlice(), addr("192.0.2.11").AsSlice(),
+	addr("0.0.0.7").AsSlice(), addr("2001:db8::12").AsSlice(), addr("ff02::1").AsSlice(),
+}
+
+// stormVendor returns the extension by which routers offer, accept and answer probes, and name
+// their addresses of the other IP version, or one much like it.
+func stormVendor(t *rapid.T) packet.Extension {
+	data := []byte{2, 'C', 'Y', byte(rapid.IntRange(0, 7).Draw(t, "kind"))}
+	return packet.Extension{
+		Type: packet.ExtensionVendor, Data: append(data, pick(t, stormOther)...)}
 }
 
 // request fills the parts that requests and replies have.
@@ -138,7 +168,7 @@ func (s *storm) request(p *packet.Packet) {
 		HoldingTime:  pick(t, []uint16{0, 5, 60, 600, 65535}),
 	}
 	if rapid.Bool().Draw(t, "addresses") {
-		cie.NBMA, cie.Protocol = s.nbma(), addr(pick(t, stormOverlay))
+		cie.NBMA, cie.Protocol = s.nbmaLike(p.SourceNBMA), addr(pick(t, stormOverlay))
 	}
 	p.CIEs = []packet.CIE{cie}
 	if own := pick(t, s.ownRequests()); p.Type.IsReply() && len(own) > 0 {
@@ -148,6 +178,9 @@ func (s *storm) request(p *packet.Packet) {
 		}
 		p.Type, p.RequestID, p.SourceNBMA, p.SourceProtocol, p.DestProtocol =
 			q.Type+1, q.RequestID, q.SourceNBMA, q.SourceProtocol, q.DestProtocol
+		if cie.NBMA.Is4() != q.SourceNBMA.Is4() {
+			p.CIEs[0].NBMA = netip.Addr{}
+		}
 	}
 }
 
@@ -170,6 +203,7 @@ var stormEvents = map[string]func(*storm){
 			NBMA: pick(s.t, []netip.Addr{
 				{}, addr("192.0.2.11"), addr("192.0.2.11"), addr("192.0.2.111"),
 			}),
+			Second: pick(s.t, []netip.Addr{{}, addr("2001:db8::11"), addr("2001:db8::11")}),
 		})
 	},
 	"resolved": func(s *storm) {
@@ -196,16 +230,52 @@ var stormEvents = map[string]func(*storm){
 	},
 	"secured": func(s *storm) { s.handle(event.PeerSecured{Peer: s.somePeer()}) },
 	"told apart": func(s *storm) {
-		p := event.Peer{Interface: "gre1", NBMA: s.nbma(), Identity: "a"}
+		p := event.Peer{Interface: "gre1", ID: peerid.At(s.nbma()), Identity: "a"}
 		s.handle(event.PeerSecured{Peer: p})
 		p.SharedWith, p.Separating = []string{"b"}, true
 		s.handle(event.PeerSecured{Peer: p})
 	},
 	"lost": func(s *storm) {
-		s.handle(event.PeerLost{Interface: "gre1", NBMA: s.sender(), Reason: "lost"})
+		s.handle(event.PeerLost{Interface: "gre1", ID: s.sender(), Reason: "lost"})
 	},
 	"failed": func(s *storm) {
-		s.handle(event.PeerFailed{Interface: "gre1", NBMA: s.nbma(), Reason: "failed"})
+		s.handle(event.PeerFailed{Interface: "gre1", ID: peerid.At(s.nbma()), Reason: "failed"})
+	},
+	"ruling": func(s *storm) {
+		s.handle(event.Ruling{
+			Interface: "gre1",
+			Inquiry:   uint64(max(0, len(s.inquiries)-rapid.IntRange(0, 3).Draw(s.t, "inquiry"))),
+			Refused:   rapid.IntRange(0, 3).Draw(s.t, "refused") == 0,
+			Lifetime:  pick(s.t, []time.Duration{0, time.Minute, time.Hour}),
+			Bounded:   rapid.Bool().Draw(s.t, "bounded"),
+			Announce:  []netip.Prefix{mustPrefix(pick(s.t, stormPrefixes))},
+
+			NoShortcut: rapid.IntRange(0, 3).Draw(s.t, "direct") == 0,
+		})
+	},
+	"authorizer": func(s *storm) {
+		s.authorizer = nil
+		if rapid.Bool().Draw(s.t, "answers") {
+			s.authorizer = func(output.Inquiry) (event.Ruling, bool) {
+				return event.Ruling{Lifetime: time.Hour}, true
+			}
+			s.handle(event.AuthorizerUp{Interface: "gre1"})
+		}
+	},
+	"authorizer configured": func(s *storm) {
+		s.asks = pick(s.t, []overlay.Authorizer{
+			{}, {Socket: "/one", Timeout: time.Second},
+			{Socket: "/two", Timeout: time.Second, Allow: true},
+		})
+		s.engine.Configure(s.w.now,
+			overlay.Config{Interfaces: []overlay.InterfaceConfig{s.config()}}, &s.out)
+		s.carryOut()
+	},
+	"recheck": func(s *storm) {
+		s.handle(event.Recheck{Interface: "gre1", Identity: pick(s.t, []string{"", "a", "b"})})
+	},
+	"drain": func(s *storm) {
+		s.handle(event.Drain{Interface: "gre1", Off: pick(s.t, []bool{false, true})})
 	},
 	"resync": func(s *storm) {
 		there := []event.Peer{s.somePeer(), s.somePeer()}[:pick(s.t, []int{0, 1, 2})]
@@ -227,8 +297,9 @@ var stormEvents = map[string]func(*storm){
 			s.handle(event.Used{
 				Interface: "gre1",
 				Peers: []event.PeerUse{
-					{NBMA: p.NBMA, Out: s.w.now, In: s.w.now.Add(-time.Hour)},
+					{ID: p.ID, Out: s.w.now, In: s.w.now.Add(-time.Hour)},
 				},
+				Exact: rapid.Bool().Draw(s.t, "exact"),
 			})
 		}
 	},
@@ -242,9 +313,14 @@ var stormEvents = map[string]func(*storm){
 	"indication":       (*storm).indicate,
 	"indication again": (*storm).indicate,
 	"request": func(s *storm) {
-		p := requestFrom("192.0.2.12", "10.255.0.12", host1)
+		p := requestFrom(pick(s.t, like(s.hub(), stormNBMA[3:])), "10.255.0.12", host1)
+		p.Extensions = append(p.Extensions, stormVendor(s.t))
 		p.Extensions[1].CIEs = []packet.CIE{{NBMA: s.hub(), Protocol: addr("10.255.0.1")}}
-		s.handle(event.PacketReceived{Interface: "gre1", From: s.hub(), Data: encoded(s.t, p)})
+		s.handle(event.PacketReceived{
+			Interface: "gre1",
+			From:      peerid.At(s.hub()),
+			Data:      encoded(s.t, p),
+		})
 	},
 	"registration": func(s *storm) {
 		s.handle(event.PacketReceived{
@@ -269,18 +345,18 @@ func (s *storm) anyPacket() {
 func (s *storm) indicate() {
 	s.handle(event.PacketReceived{
 		Interface: "gre1",
-		From:      s.hub(),
+		From:      peerid.At(s.hub()),
 		Data:      encoded(s.t, indicationOf(host1, pick(s.t, stormHost))),
 	})
 }
 
 // charon makes the SAs that the node asked to be initiated.
 func (s *storm) charon() {
-	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), ordered.ByAddr) {
+	for _, nbma := range slices.SortedFunc(maps.Keys(s.want), peerid.ID.Compare) {
 		if s.want[nbma] >= output.SAInitiate {
 			s.handle(event.PeerSecured{Peer: event.Peer{
 				Interface: "gre1",
-				NBMA:      nbma,
+				ID:        nbma,
 				Identity:  "a",
 				Initiator: true,
 			}})
@@ -293,14 +369,14 @@ func (s *storm) announce() {
 	from, client := s.nbma(), pick(s.t, stormOverlay[2:5])
 	s.handle(event.PacketReceived{
 		Interface: "gre1",
-		From:      from,
+		From:      peerid.At(from),
 		Data:      encoded(s.t, registrationFrom(from.String(), client)),
 	})
 	p := announcementFrom(from.String(), client, pick(s.t, stormPrefixes), pick(s.t, stormPrefixes))
 	if rapid.IntRange(0, 4).Draw(s.t, "purge") == 0 {
 		p.Type = packet.PurgeRequest
 	}
-	s.handle(event.PacketReceived{Interface: "gre1", From: from, Data: encoded(s.t, p)})
+	s.handle(event.PacketReceived{Interface: "gre1", From: peerid.At(from), Data: encoded(s.t, p)})
 }
 
 // hub returns the NBMA address of an NHS.
@@ -325,12 +401,30 @@ func (s *storm) answer() {
 			p = acceptance(p)
 			p.DestProtocol = addr(pick(t, stormOverlay[:2]))
 		case packet.ResolutionRequest:
+			if proof.IsProbe(&p) {
+				if rapid.Bool().Draw(t, "answered") {
+					p.Type, p.Extensions[0].Data[3] = packet.ResolutionReply, 4
+					s.handle(event.PacketReceived{
+						Interface: "gre1", From: from, Data: encoded(t, p),
+					})
+				}
+				continue
+			}
 			p = answerTo(
 				p, pick(t, []uint8{16, 24, 25, 32}), pick(t, stormOverlay[3:5]),
-				pick(t, stormNBMA[3:]),
+				pick(t, like(p.SourceNBMA, stormNBMA[3:])),
 			)
-			if rapid.IntRange(0, 3).Draw(t, "direct") == 0 {
-				from = p.CIEs[0].NBMA
+			if rapid.IntRange(0, 3).Draw(t, "other version") == 0 {
+				p.CIEs[0].NBMA = netip.Addr{}
+			}
+			if rapid.Bool().Draw(t, "probed") {
+				p.Extensions = append(p.Extensions, packet.Extension{
+					Type: packet.ExtensionVendor,
+					Data: append([]byte{2, 'C', 'Y', 2}, pick(t, stormOther)...),
+				})
+			}
+			if at := p.CIEs[0].NBMA; at.IsValid() && rapid.IntRange(0, 3).Draw(t, "direct") == 0 {
+				from = peerid.At(at)
 			}
 		default:
 			continue
@@ -348,18 +442,18 @@ func encoded(t *rapid.T, p packet.Packet) []byte {
 }
 
 func (s *storm) somePeer() event.Peer {
-	if name := s.sender(); overlay.InThisNetwork(name) {
+	if id := s.sender(); id.Shares() {
 		return event.Peer{
 			Interface: "gre1",
-			NBMA:      name,
-			Real:      s.nbma(),
+			ID:        id,
+			Outer:     s.nbma(),
 			Identity:  pick(s.t, []string{"a", "b"}),
 			RemoteNAT: true,
 		}
 	}
 	return event.Peer{
 		Interface:  "gre1",
-		NBMA:       s.nbma(),
+		ID:         peerid.At(s.nbma()),
 		Identity:   pick(s.t, []string{"a", "b"}),
 		Initiator:  rapid.Bool().Draw(s.t, "initiator"),
 		SharedWith: pick(s.t, [][]string{nil, nil, nil, {"c"}, {"b", "c"}}),
@@ -367,39 +461,40 @@ func (s *storm) somePeer() event.Peer {
 	}
 }
 
-// onlyThere fails the test if the engine still uses a name that strongSwan did not list.
+// onlyThere fails the test if the engine still uses a marked peer that strongSwan did not list.
 func (s *storm) onlyThere(there []event.Peer) {
 	ifc := s.engine.ifaces["gre1"]
 	if ifc == nil || ifc.Left || !ifc.Config.Protected {
 		return
 	}
-	gone := func(a netip.Addr) bool {
-		return overlay.InThisNetwork(a) && !peers.Parked(a) &&
-			!slices.ContainsFunc(there, func(p event.Peer) bool { return p.NBMA == a })
+	gone := func(id peerid.ID) bool {
+		_, marked := id.Mark()
+		return marked &&
+			!slices.ContainsFunc(there, func(p event.Peer) bool { return p.ID == id })
 	}
-	for nbma := range ifc.peers.ByNBMA {
-		if gone(nbma) {
-			s.t.Fatalf("a peer is still known by the name %s", nbma)
+	for id := range ifc.peers.ByID {
+		if gone(id) {
+			s.t.Fatalf("the marked peer is still known: %s", id)
 		}
 	}
-	for _, nbma := range ifc.admissions.Addresses() {
-		if gone(nbma) {
-			s.t.Fatalf("the name %s is still admitted", nbma)
+	for _, id := range ifc.admissions.IDs() {
+		if gone(id) {
+			s.t.Fatalf("%s is still admitted", id)
 		}
 	}
-	for _, nbma := range ifc.peers.Held.Senders() {
-		if gone(nbma) {
-			s.t.Fatalf("a packet of the name %s still waits", nbma)
+	for _, id := range ifc.peers.Held.Senders() {
+		if gone(id) {
+			s.t.Fatalf("a packet of %s still waits", id)
 		}
 	}
 	for _, a := range ifc.Responder.Answers {
-		if gone(a.NBMA) {
-			s.t.Fatalf("an answer is still to the name %s", a.NBMA)
+		if gone(a.Peer) {
+			s.t.Fatalf("an answer is still to %s", a.Peer)
 		}
 	}
-	for protocol, nbma := range s.neighbors {
-		if gone(nbma) {
-			s.t.Fatalf("%s is still at the name %s", protocol, nbma)
+	for protocol, id := range s.neighbors {
+		if gone(id) {
+			s.t.Fatalf("%s is still at %s", protocol, id)
 		}
 	}
 }
@@ -462,7 +557,9 @@ func (s *storm) check() {
 }
 
 func newStorm(t *rapid.T, tb testing.TB) *storm {
-	s := &storm{t: t, change: pick(t, stormOverlays)}
+	s := &storm{
+		t: t, change: pick(t, stormOverlays), most: pick(t, stormMost), paths: pick(t, stormPaths),
+	}
 	s.node = newWorld(tb).add("spoke1", s.config(), "192.0.2.11", "172.16.1.1/24", "172.16.0.0/16")
 	return s
 }
@@ -473,8 +570,22 @@ var stormOverlays = []func(*overlay.InterfaceConfig){
 	func(*overlay.InterfaceConfig) {}, hostPrefixes(""), hostPrefixes("10.255.0.0/24"),
 }
 
+// stormMost are the ways to use NHSs: all of them, or one at a time.
+var stormMost = []map[uint8]int{nil, {0: 1}}
+
+// stormPaths are the ways to prove paths.
+var stormPaths = []overlay.Paths{
+	{},
+	{Prove: true},
+	{Prove: true, Timeout: 3 * time.Second},
+	{Prove: true, Timeout: 3 * time.Second, SmallerMTU: true},
+	{Prove: true, Timeout: 3 * time.Second, ProvenOnly: true},
+}
+
 func (s *storm) config() overlay.InterfaceConfig {
 	cfg := stormConfig()
 	s.change(&cfg)
+	cfg.MaxConnections, cfg.FallbackDelay = s.most, 20*time.Second
+	cfg.Paths, cfg.Authorizer = s.paths, s.asks
 	return cfg
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/packet"
@@ -57,6 +58,64 @@ func TestErrorsAsTsharkReadsThem(t *testing.T) {
 		if fields := strings.SplitN(line, ",", 3); fields[1] != "7" ||
 			!strings.HasSuffix(line, ",") {
 			t.Errorf("tshark finds fault with an error of ours: %s", line)
+		}
+	}
+}
+
+// tshark decodes what routers at IPv6 addresses send each other (address family 2), with our
+// extension in it, and finds no fault.
+func TestIPv6AsTsharkReadsIt(t *testing.T) {
+	tshark, err := exec.LookPath("tshark")
+	if err != nil {
+		t.Skip("this machine has no tshark")
+	}
+	m := newMixed(t, hub6, "192.0.2.12",
+		func(c *overlay.InterfaceConfig) { c.Paths.Prove = true })
+	m.until("both are registered", 2*time.Second, func() bool {
+		return m.spoke1.registered() && m.spoke2.registered()
+	})
+	m.until("the direct way", 5*time.Second, func() bool {
+		return len(m.ping(m.spoke1, host1, host2)) == 2
+	})
+	var packets [][]byte
+	kinds := map[packet.Type]bool{}
+	for _, n := range m.nodes {
+		for _, sent := range n.sent {
+			var p packet.Packet
+			if err := p.Parse(sent.data); err != nil {
+				t.Fatal(err)
+			}
+			// The packets that indications quote here are no whole ones.
+			if p.SourceNBMA.Is6() && p.Type != packet.TrafficIndication {
+				packets, kinds[p.Type] = append(packets, sent.data), true
+			}
+		}
+	}
+	for _, kind := range []packet.Type{packet.RegistrationRequest, packet.RegistrationReply,
+		packet.ResolutionRequest, packet.ResolutionReply} {
+		if !kinds[kind] {
+			t.Errorf("there is no %s over IPv6 to decode", kind)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "ipv6.pcap")
+	if err := os.WriteFile(file, pcap(packets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(
+		tshark, "-r", file, "-T", "fields", "-E", "separator=;", "-e", "nhrp.hdr.afn",
+		"-e", "nhrp.hdr.chksum.status", "-e", "_ws.malformed", "-e", "nhrp.src.nbma.addr_bytes",
+	).Output()
+	if err != nil {
+		t.Fatalf("tshark: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(packets) {
+		t.Fatalf("tshark read %d packets of %d:\n%s", len(lines), len(packets), out)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "0x0002;1;;20010db8") {
+			t.Errorf("tshark read %q, want address family 2, a good checksum, nothing malformed "+
+				"and an IPv6 source", line)
 		}
 	}
 }

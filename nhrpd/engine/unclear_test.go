@@ -60,7 +60,7 @@ func TestUnclearIdentityMayNothing(t *testing.T) {
 					c.rule, ruled, c.identity, got, c.want,
 				)
 			}
-			if !hub.engine.Secured("gre1", addr("192.0.2.66")) || len(hub.closed) > 0 {
+			if !hub.engine.Secured("gre1", peerAt("192.0.2.66")) || len(hub.closed) > 0 {
 				t.Errorf("%s: its SA was closed", c.rule)
 			}
 			if p := hub.status().Peers[0]; (p.Prohibited == "") != (c.says == "") ||

@@ -9,21 +9,27 @@ import (
 
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 )
 
 // world joins engines in virtual time. Its underlay takes a millisecond to deliver a packet, and
 // its charon takes 50 ms to make an SA.
 type world struct {
-	t      testing.TB
-	now    time.Time
-	start  time.Time
-	seq    int
-	queue  happenings
-	nodes  []*node
-	sas    map[saKey]bool
-	lose   func(from, to *node, data []byte) bool // reports whether the underlay loses a packet
-	refuse func(from, to *node) bool              // reports whether an attempt at an SA fails
+	t       testing.TB
+	now     time.Time
+	start   time.Time
+	seq     int
+	queue   happenings
+	nodes   []*node
+	sas     map[saKey]bool                         // over IPv4
+	sas6    map[saKey]bool                         // over IPv6
+	lose    func(from, to *node, data []byte) bool // reports whether the underlay loses a packet
+	cut     func(from, to *node, size int) bool    // the same of every packet, of data too
+	refuse  func(from, to *node) bool              // reports whether an attempt at an SA fails
+	no6     bool                                   // nothing passes over IPv6
+	broken6 *node                                  // nothing passes over IPv6 from and to this node
+	noESP6  bool                                   // nothing but IKE passes over IPv6
 }
 
 // saKey names the two ends of an SA.
@@ -58,7 +64,8 @@ const (
 
 func newWorld(t testing.TB) *world {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &world{t: t, now: start, start: start, sas: make(map[saKey]bool)}
+	return &world{t: t, now: start, start: start, sas: make(map[saKey]bool),
+		sas6: make(map[saKey]bool)}
 }
 
 // testConfig returns a configuration of a spoke or hub, with the defaults.
@@ -67,6 +74,7 @@ func testConfig(address string) overlay.InterfaceConfig {
 		Name:        "gre1",
 		Address:     netip.MustParsePrefix(address),
 		Table:       testTable,
+		HostTable:   overlay.HostTable{Table: 84, Rule: 32084},
 		Protected:   true,
 		Server:      true,
 		HoldingTime: 10 * time.Minute,
@@ -90,15 +98,17 @@ func (w *world) add(
 	name string, cfg overlay.InterfaceConfig, local, lan string, behindHub ...string,
 ) *node {
 	n := &node{w: w, name: name, cfg: cfg, local: addr(local)}
-	if !cfg.Address.IsSingleIP() {
-		n.routes = []event.Route{{Prefix: cfg.Address.Masked(), Device: "gre1"}}
-	}
-	if cfg.Address.Addr().IsValid() {
-		n.routes = append(n.routes, event.Route{
-			Prefix: overlay.HostPrefix(cfg.Address.Addr()),
-			Device: "gre1",
-			Local:  true,
-		})
+	for _, f := range cfg.Families() {
+		if !f.Address.IsSingleIP() {
+			n.routes = append(n.routes, event.Route{Prefix: f.Address.Masked(), Device: "gre1"})
+		}
+		if f.Address.IsValid() {
+			n.routes = append(n.routes, event.Route{
+				Prefix: overlay.HostPrefix(f.Address.Addr()),
+				Device: "gre1",
+				Local:  true,
+			})
+		}
 	}
 	if lan != "" {
 		p := netip.MustParsePrefix(lan)
@@ -120,18 +130,48 @@ func (w *world) add(
 	return n
 }
 
-// node returns the node at an NBMA address, as the world sees it; nil if there is none.
-func (w *world) node(nbma netip.Addr) *node {
+// addBoth starts a node with an address of each IP version.
+func (w *world) addBoth(
+	name string, cfg overlay.InterfaceConfig, four, six, lan string,
+) *node {
+	n := w.add(name, cfg, four, lan)
+	n.second = addr(six)
+	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local, Second: n.second})
+	return n
+}
+
+// node returns the node that others know by an ID; nil if there is none.
+func (w *world) node(id peerid.ID) *node {
 	for _, n := range w.nodes {
-		if n.seenAs() == nbma {
+		if n.seenAs() == id || n.second.IsValid() && peerid.At(n.second) == id {
 			return n
 		}
 	}
 	return nil
 }
 
+// over returns the SAs over an IP version.
+func (w *world) over(six bool) map[saKey]bool {
+	if six {
+		return w.sas6
+	}
+	return w.sas
+}
+
+// fails6 reports whether nothing passes over IPv6 between two nodes.
+func (w *world) fails6(a, b *node) bool {
+	return w.no6 || w.broken6 != nil && (a == w.broken6 || b == w.broken6)
+}
+
 // hasSA reports whether two nodes have an SA.
-func (w *world) hasSA(a, b *node) bool { return w.sas[saKey{a, b}] || w.sas[saKey{b, a}] }
+func (w *world) hasSA(a, b *node) bool {
+	return w.hasSAOver(a, b, false) || w.hasSAOver(a, b, true)
+}
+
+// hasSAOver reports whether two nodes have an SA over an IP version.
+func (w *world) hasSAOver(a, b *node, six bool) bool {
+	return w.over(six)[saKey{a, b}] || w.over(six)[saKey{b, a}]
+}
 
 // after runs a function when d has passed.
 func (w *world) after(d time.Duration, run func()) {
@@ -178,16 +218,25 @@ func (w *world) until(what string, d time.Duration, holds func() bool) {
 
 // terminate ends the SA between two nodes.
 func (w *world) terminate(a, b *node, reason string) {
-	if b == nil || !w.hasSA(a, b) {
+	w.terminateOver(a, b, false, reason)
+	w.terminateOver(a, b, true, reason)
+}
+
+// terminateOver ends the SA between two nodes over an IP version.
+func (w *world) terminateOver(a, b *node, six bool, reason string) {
+	if b == nil || !w.hasSAOver(a, b, six) {
 		return
 	}
-	delete(w.sas, saKey{a, b})
-	delete(w.sas, saKey{b, a})
-	a.handle(event.PeerLost{Interface: "gre1", NBMA: b.seenAs(), Reason: reason})
-	b.handle(event.PeerLost{Interface: "gre1", NBMA: a.seenAs(), Reason: reason})
-	a.dial(b.seenAs())
-	b.dial(a.seenAs())
+	delete(w.over(six), saKey{a, b})
+	delete(w.over(six), saKey{b, a})
+	a.handle(event.PeerLost{Interface: "gre1", ID: b.seenOver(six), Reason: reason})
+	b.handle(event.PeerLost{Interface: "gre1", ID: a.seenOver(six), Reason: reason})
+	a.dial(b.seenOver(six))
+	b.dial(a.seenOver(six))
 }
+
+// dataSize is the size of the packets that ping sends.
+const dataSize = 84
 
 // ping sends a data packet between two hosts, as the kernels would forward it. It returns the names
 // of the routers that the packet passed, or nil if it was lost.
@@ -196,6 +245,7 @@ func (w *world) ping(from *node, source, dest string) []string {
 	trace := []string{from.name}
 	at := from
 	var cameFrom *node
+	came6 := false
 	for range 8 {
 		nextHop, device := at.route(dst)
 		if device != "gre1" {
@@ -205,12 +255,12 @@ func (w *world) ping(from *node, source, dest string) []string {
 			return trace
 		}
 		if cameFrom != nil && at.cfg.Redirect {
-			prev, here := cameFrom, at
+			prev, here, six := cameFrom, at, came6
 			w.after(0, func() {
 				here.handle(event.Redirected{
 					Interface: "gre1",
-					From:      prev.seenAs(),
-					Packet:    ipv4(src, dst),
+					From:      prev.seenOver(six),
+					Packet:    datagram(src, dst),
 				})
 			})
 		}
@@ -220,16 +270,23 @@ func (w *world) ping(from *node, source, dest string) []string {
 			w.after(0, func() { here.handle(event.Missed{Interface: "gre1", Protocol: nextHop}) })
 		}
 		next := w.node(nbma)
-		if next == nil || at.cfg.Protected && !w.hasSA(at, next) {
+		six := nbma.Address().Is6()
+		if next == nil || at.cfg.Protected && !w.hasSAOver(at, next, six) {
 			return nil
 		}
-		if _, admitted := next.admits[at.seenAs()]; !admitted {
+		at.use(nbma).Out = w.now
+		if six && (w.fails6(at, next) || w.noESP6) {
 			return nil
 		}
-		at.use(next).Out = w.now
-		next.use(at).In = w.now
+		if w.cut != nil && w.cut(at, next, dataSize) {
+			return nil
+		}
+		if _, admitted := next.admits[at.seenOver(six)]; !admitted {
+			return nil
+		}
+		next.use(at.seenOver(six)).In = w.now
 		trace = append(trace, next.name)
-		cameFrom, at = at, next
+		cameFrom, came6, at = at, six, next
 	}
 	return nil
 }
@@ -258,6 +315,27 @@ func (w *world) String() string {
 }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// peerAt returns the ID of the peer at an NBMA address, or of a marked peer, such as "mark 1".
+func peerAt(s string) peerid.ID {
+	var mark uint32
+	if _, err := fmt.Sscanf(s, "mark %d", &mark); err == nil {
+		return peerid.Marked(mark)
+	}
+	return peerid.At(addr(s))
+}
+
+// datagram returns the first bytes of a UDP packet between two addresses of one IP version.
+func datagram(src, dst netip.Addr) []byte {
+	if src.Is4() {
+		return ipv4(src, dst)
+	}
+	b := make([]byte, 64)
+	b[0], b[5], b[6], b[7] = 0x60, 24, 17, 63
+	copy(b[8:], src.AsSlice())
+	copy(b[24:], dst.AsSlice())
+	return b
+}
 
 // ipv4 returns the first bytes of a UDP packet.
 func ipv4(src, dst netip.Addr) []byte {

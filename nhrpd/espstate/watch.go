@@ -2,7 +2,8 @@
 // together although one can exist without the other:
 //
 //   - A charon that was killed leaves ESP states. Nobody rekeys or ends them until their hard
-//     lifetime, which is hours later, and a peer that dials again has no use for them.
+//     lifetime, which is hours later, and a peer that dials again has no use for them. A peer that
+//     has not come back yet still does: traffic with it goes on through these states.
 //   - An ESP state that somebody deleted stays away for as long. charon does not look at the state,
 //     and its peer still answers.
 //   - A dead peer keeps its SA if somebody sends GRE in clear in its name (see silence).
@@ -12,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/kernel/xfrm"
@@ -49,7 +51,7 @@ type Charon interface {
 	SAs() []vici.SA
 	SPIs(ctx context.Context) (map[uint32]bool, error)
 	Repair(spis []uint32)
-	Counted(in, out map[uint32]uint64)
+	Counted(in, out map[uint32]vici.Count)
 	Probe(spis []uint32)
 }
 
@@ -58,31 +60,37 @@ type Watch struct {
 	log      *slog.Logger
 	kernel   Kernel
 	charon   Charon
+	grace    time.Duration           // see NewWatch
 	silences map[netip.Addr]*silence // by local address
 }
 
-// NewWatch returns a Watch that has compared nothing yet.
-func NewWatch(kernel Kernel, charon Charon, log *slog.Logger) *Watch {
+// NewWatch returns a Watch that has compared nothing yet. grace is for how long after charon's
+// return the consumer of the SAs relies on the states of peers that have no new SA.
+func NewWatch(kernel Kernel, charon Charon, grace time.Duration, log *slog.Logger) *Watch {
 	return &Watch{
 		log:      log,
 		kernel:   kernel,
 		charon:   charon,
+		grace:    grace,
 		silences: make(map[netip.Addr]*silence),
 	}
 }
 
 // Run compares until the context ends, while charon answers and so can say which states are its
-// own. It removes states that belong to no SA, and has charon renew CHILD_SAs that lack a state.
-// locals returns the addresses that the protected tunnels send from.
+// own. It removes states that belong to no SA, those of peers without a new SA only once the grace
+// time and another SettlingTime are over. It has charon renew CHILD_SAs that lack a state. locals
+// returns the addresses that the protected tunnels send from.
 func (w *Watch) Run(ctx context.Context, locals func(context.Context) []netip.Addr) error {
 	for interval := Interval; wait.For(ctx, interval); {
 		st := w.charon.Status()
 		if !st.Connected || time.Since(st.Since) < SettlingTime {
+			w.count(locals(ctx))
 			continue
 		}
-		counted := NewBytes()
+		counted := NewCounts()
+		graceOver := time.Since(st.Since) >= w.grace+SettlingTime
 		for _, local := range locals(ctx) {
-			if err := w.compare(ctx, local, counted); err != nil && ctx.Err() == nil {
+			if err := w.compare(ctx, local, graceOver, counted); err != nil && ctx.Err() == nil {
 				w.log.Warn("cannot compare the kernel's ESP states with charon's SAs",
 					"local", local, "error", err)
 			}
@@ -96,11 +104,29 @@ func (w *Watch) Run(ctx context.Context, locals func(context.Context) []netip.Ad
 	return nil
 }
 
+// count passes on what the states counted while charon cannot say which of them are its own: what
+// an earlier charon left in the kernel still carries traffic.
+func (w *Watch) count(locals []netip.Addr) {
+	counted := NewCounts()
+	for _, local := range locals {
+		states, err := w.kernel.ESPStates(local)
+		if err != nil {
+			w.log.Debug("cannot count what the ESP states carried", "local", local, "error", err)
+			return
+		}
+		counted.Add(local, states)
+	}
+	w.charon.Counted(counted.In, counted.Out)
+}
+
 // compare compares the states and the SAs of one local address. It asks charon for its SPIs only if
-// a state belongs to none of our SAs or one of our SAs lacks a state, which is rare. It adds the
-// byte counts of the states to counted, and has charon probe silent peers (see silence). It returns
-// an error if the kernel or charon does not answer.
-func (w *Watch) compare(ctx context.Context, local netip.Addr, counted Bytes) error {
+// a state belongs to none of our SAs or one of our SAs lacks a state, which is rare. Before
+// graceOver, it leaves alone the states of peers without an SA. It adds the counts of the
+// states to counted, and has charon probe silent peers (see silence). It returns an error if the
+// kernel or charon does not answer.
+func (w *Watch) compare(
+	ctx context.Context, local netip.Addr, graceOver bool, counted Counts,
+) error {
 	sas := w.charon.SAs()
 	states, err := w.kernel.ESPStates(local)
 	if err != nil {
@@ -109,6 +135,9 @@ func (w *Watch) compare(ctx context.Context, local netip.Addr, counted Bytes) er
 	counted.Add(local, states)
 	w.probeSilent(states, local)
 	suspects, lacking := unexplained(states, sas), without(states, sas, local)
+	if !graceOver {
+		suspects = ofPeersWithSAs(suspects, sas)
+	}
 	if len(suspects)+len(lacking) == 0 {
 		return nil
 	}
@@ -174,6 +203,19 @@ func unexplained(states []xfrm.ESPState, sas []vici.SA) []xfrm.ESPState {
 	return out
 }
 
+// ofPeersWithSAs returns those of the states whose peers have one of our SAs.
+func ofPeersWithSAs(states []xfrm.ESPState, sas []vici.SA) []xfrm.ESPState {
+	secured := make(map[netip.Addr]bool, len(sas))
+	for _, sa := range sas {
+		if len(sa.Children) > 0 {
+			secured[sa.RemoteHost] = true
+		}
+	}
+	return slices.DeleteFunc(states, func(s xfrm.ESPState) bool {
+		return !secured[s.Src] && !secured[s.Dst]
+	})
+}
+
 // without returns the SPIs of our installed CHILD_SAs from the address local for which the kernel
 // has no state.
 func without(states []xfrm.ESPState, sas []vici.SA, local netip.Addr) []uint32 {
@@ -200,20 +242,20 @@ func without(states []xfrm.ESPState, sas []vici.SA, local netip.Addr) []uint32 {
 	return spis
 }
 
-// Bytes has the bytes that ESP states counted, by direction and SPI. The receiver chooses an SPI,
-// so both directions may use the same one.
-type Bytes struct{ In, Out map[uint32]uint64 }
+// Counts has what ESP states counted, by direction and SPI. The receiver chooses an SPI, so both
+// directions may use the same one.
+type Counts struct{ In, Out map[uint32]vici.Count }
 
-// NewBytes returns an empty Bytes.
-func NewBytes() Bytes { return Bytes{make(map[uint32]uint64), make(map[uint32]uint64)} }
+// NewCounts returns an empty Counts.
+func NewCounts() Counts { return Counts{make(map[uint32]vici.Count), make(map[uint32]vici.Count)} }
 
 // Add adds the states from and to a local address.
-func (b Bytes) Add(local netip.Addr, states []xfrm.ESPState) {
+func (b Counts) Add(local netip.Addr, states []xfrm.ESPState) {
 	for _, s := range states {
 		if s.Dst == local {
-			b.In[s.SPI] = s.Bytes
+			b.In[s.SPI] = vici.Count{Bytes: s.Bytes, Packets: s.Packets}
 		} else {
-			b.Out[s.SPI] = s.Bytes
+			b.Out[s.SPI] = vici.Count{Bytes: s.Bytes, Packets: s.Packets}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/wording"
 )
 
 // clear reports GRE without IPsec: how much there was, what lets it pass, and where it is not
@@ -37,11 +38,12 @@ func (r *reporter) clear(c *api.ClearGRE, now time.Time) {
 
 // leak describes a leak. It also names those of its causes that no longer exist.
 func leak(l *api.ClearLeak, causes []string, now time.Time) (text, remedy string) {
-	last := Span(now.Sub(l.Last)) + " ago"
-	text = fmt.Sprintf("%d packets of GRE LEFT IN CLEAR for peer %s, the last %s: no ESP state took them", l.Packets, l.Peer, last)
+	last := wording.Span(now.Sub(l.Last)) + " ago"
+	text = wording.Packets(l.Packets) + fmt.Sprintf(
+		" of GRE LEFT IN CLEAR for peer %s, the last %s: no ESP state took them", l.Peer, last)
 	if l.Stopped {
-		text = fmt.Sprintf("GRE for peer %s comes out of the kernel in clear: %d packets were stopped at %s, the last %s",
-			l.Peer, l.Packets, l.Device, last)
+		text = fmt.Sprintf("GRE for peer %s comes out of the kernel in clear: "+
+			"%s stopped at %s, the last %s", l.Peer, wording.Packets(l.Packets), l.Device, last)
 	}
 	for _, cause := range l.Causes {
 		if !slices.Contains(causes, cause) {

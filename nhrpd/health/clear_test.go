@@ -23,7 +23,7 @@ func TestClearGRE(t *testing.T) {
 				{Peer: hub, Packets: 7, Stopped: true, Device: "eth0", Last: last,
 					Causes: []string{"a policy", "a sysctl"}},
 			}},
-			[]string{"error gre-in-clear GRE for peer 198.51.100.1 comes out of the kernel in clear: 7 packets were stopped at eth0, the last 3s ago; found then: a sysctl;",
+			[]string{"error gre-in-clear GRE for peer 198.51.100.1 comes out of the kernel in clear: 7 packets stopped at eth0, the last 3s ago; found then: a sysctl;",
 				"error gre-clear-cause a policy"}},
 		{"left", api.ClearGRE{Leaks: []api.ClearLeak{{Peer: hub, Packets: 7, Last: last}}},
 			[]string{"error gre-in-clear 7 packets of GRE LEFT IN CLEAR for peer 198.51.100.1, the last 3s ago: no ESP state took them; no IPsec policy and no sysctl explains it; look at \"ip route get 198.51.100.1\""}},

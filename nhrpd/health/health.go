@@ -4,10 +4,13 @@
 package health
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"cygnet/nhrpd/api"
+	"cygnet/nhrpd/wording"
 )
 
 // Diagnose returns the problems that the fields of a status show, together with those that the
@@ -65,9 +68,9 @@ func strongSwan(s *api.Status) []api.Problem {
 		text += " at " + s.StrongSwan.Socket
 	}
 	if !s.StrongSwan.Since.IsZero() {
-		text += " for " + Span(s.Now.Sub(s.StrongSwan.Since))
+		text += " for " + wording.Span(s.Now.Sub(s.StrongSwan.Since))
 	}
-	text += ": no peer can be secured"
+	text += ": traffic goes on through the SAs that are there, and no peer can be secured"
 	if s.StrongSwan.Error != "" {
 		text += " (" + s.StrongSwan.Error + ")"
 	}
@@ -80,7 +83,7 @@ func strongSwan(s *api.Status) []api.Problem {
 // iface returns what is wrong with one interface, with the most far-reaching problem first.
 func iface(s *api.Status, i *api.Interface) []api.Problem {
 	of := reporter{iface: i.Name}
-	of.tunnel(i)
+	of.tunnel(i, s.Now)
 	if i.Left {
 		return of.found // an interface that has left has no servers and peers to report
 	}
@@ -121,14 +124,40 @@ func (r *reporter) warn(code api.ProblemCode, subject, text, remedy string) {
 	})
 }
 
-func (r *reporter) tunnel(i *api.Interface) {
+// clientsLeft says how many clients are registered.
+func clientsLeft(i *api.Interface) string {
+	switch n := i.Clients(); n {
+	case 0:
+		return "no client is left"
+	case 1:
+		return "1 client is left"
+	default:
+		return fmt.Sprintf("%d clients are left", n)
+	}
+}
+
+func (r *reporter) tunnel(i *api.Interface, now time.Time) {
 	const rejoin = "systemctl reload cygnetd makes it join again"
 	if !i.Protected {
-		r.warn(api.ProblemUnprotected, "", `NOT PROTECTED: GRE and NHRP go over the underlay in clear (protection = "none")`, "")
+		r.warn(
+			api.ProblemUnprotected,
+			"",
+			`NOT PROTECTED: GRE and NHRP go over the underlay in clear (protection = "none")`,
+			"",
+		)
+	}
+	if i.Draining && !i.Left {
+		r.warn(api.ProblemDraining, "", "drained by cygnet drain: "+clientsLeft(i)+", and new ones are refused",
+			"cygnet drain --off takes clients again")
 	}
 	switch {
 	case i.Left:
-		r.warn(api.ProblemLeft, "", "left by cygnet leave, inactive until the daemon is reloaded or restarted", rejoin)
+		r.warn(
+			api.ProblemLeft,
+			"",
+			"left by cygnet leave, inactive until the daemon is reloaded or restarted",
+			rejoin,
+		)
 	case i.Error != "":
 		r.error(api.ProblemInterface, "", i.Error, "")
 	case i.Index == 0:
@@ -136,10 +165,63 @@ func (r *reporter) tunnel(i *api.Interface) {
 	case !i.Up:
 		r.error(api.ProblemTunnelDown, "", "the tunnel interface is down", "")
 	case !i.NBMA.IsValid():
-		r.error(api.ProblemUnderlayAddress, "", "the underlay has no address, so nothing can be sent", "")
+		r.error(
+			api.ProblemUnderlayAddress,
+			"",
+			"the underlay has no address, so nothing can be sent",
+			"",
+		)
+	case i.Absent:
+		r.warn(
+			api.ProblemUnderlayAddress,
+			"",
+			fmt.Sprintf("standing by: this host does not have the address %s, so the tunnel "+
+				"carries nothing", i.NBMA),
+			"nothing, if another router has the address now and this one gets it when that one is gone",
+		)
 	}
 	if !i.Left {
+		r.authorizer(i.Authorizer, now)
 		r.dataPath(i)
+		r.uplinks(i.Uplinks)
+		r.links(i.Links)
+	}
+}
+
+// links reports peers at IPv6 addresses that have no device, and devices that are not as they
+// should be.
+func (r *reporter) links(l *api.Links) {
+	if l == nil {
+		return
+	}
+	if l.Refused > 0 {
+		r.error(api.ProblemLinks, "limit",
+			fmt.Sprintf("%d peers at IPv6 addresses are refused: there are %d devices for such "+
+				"peers, and no more are allowed", l.Refused, l.Devices),
+			fmt.Sprintf("raise links, which is %d, in [interface.%s.limits]; each device takes "+
+				"some 45 kB, and thousands take long to make", l.Limit, r.iface))
+	}
+	if l.Error != "" {
+		r.error(api.ProblemLinks, "devices",
+			"the devices of peers at IPv6 addresses are not as they should be, and are tried again: "+
+				l.Error, "")
+	}
+}
+
+// uplinks reports that the tunnel sends from another device than the best one.
+func (r *reporter) uplinks(u *api.Uplinks) {
+	if u == nil || u.Devices[0].InUse {
+		return
+	}
+	for n, d := range u.Devices {
+		if !d.InUse {
+			continue
+		}
+		r.warn(api.ProblemUplinkReserve, d.Device,
+			fmt.Sprintf("the tunnel sends from %s, the uplink %d of %d: %s", d.Device, n+1,
+				len(u.Devices), u.Reason),
+			fmt.Sprintf("see why no next hop server answers over %s: its carrier, address, routes "+
+				"and provider; the tunnel comes back by itself", u.Devices[0].Device))
 	}
 }
 
@@ -157,6 +239,32 @@ func (r *reporter) dataPath(i *api.Interface) {
 	if i.DataPathError != "" {
 		r.error(api.ProblemDataPath, "",
 			"eBPF on the tunnel is not as it should be, and tried again: "+i.DataPathError, "")
+	}
+	r.multicast(i)
+}
+
+// multicast reports why routers may not get what is sent to groups.
+func (r *reporter) multicast(i *api.Interface) {
+	m := i.Multicast
+	switch {
+	case m == nil:
+	case m.Error != "":
+		r.error(
+			api.ProblemMulticast,
+			"",
+			"routers may not get what is sent to groups, such as hellos of routing protocols: "+
+				m.Error,
+			"",
+		)
+	case m.Mode == api.MulticastUserSpace:
+		r.warn(
+			api.ProblemMulticastUserSpace,
+			"",
+			"the daemon itself sends what is for groups, and only while it runs"+fault(
+				m.Reason,
+			),
+			"",
+		)
 	}
 }
 

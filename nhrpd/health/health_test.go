@@ -51,6 +51,27 @@ func TestDiagnose(t *testing.T) {
 		want   []string // severity, code and the beginning of the text
 	}{
 		{"nothing", func(*api.Status) {}, nil},
+		{"an authorizer that answers", func(s *api.Status) {
+			s.Interfaces[0].Authorizer = &api.Authorizer{Socket: "/run/a", Connected: true}
+		}, nil},
+		{"an authorizer that is tried for the first time", func(s *api.Status) {
+			s.Interfaces[0].Authorizer = &api.Authorizer{Socket: "/run/a"}
+		}, nil},
+		{"no authorizer, and refusal is the default", func(s *api.Status) {
+			s.Interfaces[0].Authorizer = &api.Authorizer{Socket: "/run/a", Since: ago(time.Minute),
+				Default: api.AuthorizerRefuses, Error: "no such file"}
+		}, []string{"error authorizer-silent no connection to the authorizer at /run/a for " +
+			"1m0s: new routers are refused"}},
+		{"a silent authorizer, and what the rules allow is the default", func(s *api.Status) {
+			s.Interfaces[0].Authorizer = &api.Authorizer{Socket: "/run/a", Connected: true,
+				Default: api.AuthorizerAllows, Silent: ago(time.Minute)}
+		}, []string{"warning authorizer-silent the authorizer at /run/a has not answered for " +
+			"1m0s: new routers are allowed"}},
+		{"an authorizer of another mind about JSON", func(s *api.Status) {
+			s.Interfaces[0].Authorizer = &api.Authorizer{Socket: "/run/a", Connected: true,
+				Error: "a line cannot be read"}
+		}, []string{"warning authorizer-silent the authorizer at /run/a sends what cygnetd does " +
+			"not take"}},
 		{"no charon", func(s *api.Status) {
 			s.StrongSwan = api.StrongSwan{Since: ago(12 * time.Second)}
 		},
@@ -76,6 +97,28 @@ func TestDiagnose(t *testing.T) {
 		{"no tunnel", func(s *api.Status) { s.Interfaces[0].Index = 0 }, []string{"error tunnel-missing the tunnel"}},
 		{"down", func(s *api.Status) { s.Interfaces[0].Up = false }, []string{"error tunnel-down the tunnel"}},
 		{"no address", func(s *api.Status) { s.Interfaces[0].NBMA = netip.Addr{} }, []string{"error underlay-without-address the underlay"}},
+		{"another router has the address", func(s *api.Status) { s.Interfaces[0].Absent = true },
+			[]string{"warning underlay-without-address standing by: this host does not have the address 192.0.2.11"}},
+		{"on a reserve uplink", func(s *api.Status) {
+			s.Interfaces[0].Uplinks = &api.Uplinks{
+				Devices: []api.Uplink{{Device: "eth0"}, {Device: "wwan0", InUse: true}},
+				Reason:  "eth0 has no address any more",
+			}
+		}, []string{"warning uplink-in-reserve the tunnel sends from wwan0, the uplink 2 of 2: eth0 has no address any more"}},
+		{"more peers at IPv6 addresses than devices", func(s *api.Status) {
+			s.Interfaces[0].Links = &api.Links{Devices: 1000, Limit: 1000, Refused: 3}
+		}, []string{"error peer-devices 3 peers at IPv6 addresses are refused: there are 1000 devices"}},
+		{"devices of peers that fail", func(s *api.Status) {
+			s.Interfaces[0].Links = &api.Links{Devices: 3, Limit: 1000, Error: "no memory"}
+		}, []string{"error peer-devices the devices of peers at IPv6 addresses are not as they should be, and are tried again: no memory"}},
+		{"devices of peers as they should be", func(s *api.Status) {
+			s.Interfaces[0].Links = &api.Links{Devices: 1000, Limit: 1000}
+		}, nil},
+		{"on the best uplink", func(s *api.Status) {
+			s.Interfaces[0].Uplinks = &api.Uplinks{
+				Devices: []api.Uplink{{Device: "eth0", InUse: true}, {Device: "wwan0"}},
+			}
+		}, nil},
 		{"not enforced", func(s *api.Status) {
 			s.Interfaces[0].Admission = api.AdmissionUnenforced
 		},
@@ -94,9 +137,16 @@ func TestDiagnose(t *testing.T) {
 			i.Left, i.Admission = true, api.AdmissionUnenforced
 			i.AdmissionReason, i.DataPathError = "a", "b"
 		}, []string{"warning interface-left left by cygnet leave"}},
+		{"drained, clients left", func(s *api.Status) {
+			i := &s.Interfaces[0]
+			i.Draining, i.Bindings = true, []api.Binding{{}, {}, {Static: true}}
+		}, []string{"warning interface-draining drained by cygnet drain: 2 clients are left, and new ones are refused"}},
+		{"drained", func(s *api.Status) {
+			s.Interfaces[0].Draining, s.Interfaces[0].Bindings = true, nil
+		}, []string{"warning interface-draining drained by cygnet drain: no client is left"}},
 		{"first request unanswered",
 			nhs(api.NHS{State: api.NHSRegistering, Attempts: 1, Asked: ago(2 * time.Second)}),
-			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 1 requests in a row, the first asked 2s ago"}},
+			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 1 request in a row, the first asked 2s ago"}},
 		{"refresh unanswered",
 			nhs(api.NHS{State: api.NHSRegistered, Attempts: 5, Asked: ago(time.Minute)}),
 			[]string{"warning nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row, the first asked 1m0s ago"}},
@@ -104,6 +154,26 @@ func TestDiagnose(t *testing.T) {
 			Next: now.Add(8 * time.Second)}),
 			[]string{"error nhs-unanswered NHS hub (198.51.100.1) unanswered: 5 requests in a row; next try in 8s"}},
 		{"refused", nhs(api.NHS{State: api.NHSRefused, Error: "code 4"}), []string{"error nhs-refused NHS hub (198.51.100.1) refuses our registration: code 4"}},
+		{"refused by one that another replaces", func(s *api.Status) {
+			s.Interfaces[0].NHS = append(s.Interfaces[0].NHS, api.NHS{
+				Name: "full", State: api.NHSRefused, Use: api.NHSUseProbing, Error: "code 5"})
+			s.Interfaces[0].NHS[0].Use = api.NHSUseInUse
+		}, []string{"warning nhs-refused NHS full refuses our registration: code 5; another one of its cluster is used in its place"}},
+		{"refused by one of a cluster where none is used", func(s *api.Status) {
+			s.Interfaces[0].NHS = append(s.Interfaces[0].NHS, api.NHS{Cluster: 1,
+				Name: "full", State: api.NHSRefused, Use: api.NHSUseProbing, Error: "code 5"})
+			s.Interfaces[0].NHS[0].Use = api.NHSUseInUse
+		}, []string{"error nhs-refused NHS full refuses our registration: code 5"}},
+		{"in reserve", func(s *api.Status) {
+			s.Interfaces[0].NHS = append(s.Interfaces[0].NHS,
+				api.NHS{Name: "hub2", State: api.NHSReserve, Use: api.NHSUseReserve})
+		}, nil},
+		{"IPv6 does not work", func(s *api.Status) {
+			s.Interfaces[0].NHS[0].Use = api.NHSUseInUse
+			s.Interfaces[0].NHS = append(s.Interfaces[0].NHS, api.NHS{
+				Name: "hub", NBMA: netip.MustParseAddr("2001:db8::1"),
+				State: api.NHSSecuring, Use: api.NHSUseProbing, Error: "no answer"})
+		}, []string{"warning nhs-unsecured NHS hub (2001:db8::1) is not secured: no answer; its name is used over the other IP version"}},
 		{"the NHS and its peer say the same", func(s *api.Status) {
 			s.Interfaces[0].NHS[0] = api.NHS{
 				Name: "hub", NBMA: hub, State: api.NHSSecuring, Error: "authentication failed",

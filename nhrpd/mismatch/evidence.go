@@ -8,7 +8,7 @@ import (
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
-	"cygnet/nhrpd/health"
+	"cygnet/nhrpd/wording"
 )
 
 // passage is what passed between this router and a peer in some time. The kernel counts what passed
@@ -60,7 +60,7 @@ func newEvidence(f *engine.Mismatch, states []xfrm.ESPState, now time.Time) *evi
 		e.quiet = now
 		e.received, e.sent = f.Received, f.Sent
 		for i := range states {
-			if ofPeer(&states[i], f.NBMA) {
+			if ofPeer(&states[i], f.Outer) {
 				e.seen[states[i].SPI] = states[i].Packets
 			}
 		}
@@ -83,12 +83,12 @@ func (e *evidence) update(f *engine.Mismatch, states []xfrm.ESPState, now time.T
 	seen := make(map[uint32]uint64)
 	for i := range states {
 		s := &states[i]
-		if !ofPeer(s, f.NBMA) {
+		if !ofPeer(s, f.Outer) {
 			continue
 		}
 		passed := s.Packets - min(s.Packets, e.seen[s.SPI])
 		seen[s.SPI] = s.Packets
-		if s.Dst == f.NBMA {
+		if s.Dst == f.Outer {
 			e.now.out += passed
 			continue
 		}
@@ -137,11 +137,11 @@ func whySilent(t *Tunnel, e *evidence) string {
 	case e.in == 0:
 		return fmt.Sprintf("%s went to it through the SA and none came back: compare key with its (here: %s), look for %s there or %s "+
 			"in between; cygnet status there tells which it is",
-			packets(e.out), t.keyHere(), dropsGRE, dropsESP)
+			wording.Packets(e.out), t.keyHere(), dropsGRE, dropsESP)
 	}
 	return fmt.Sprintf("its answers come through the SA (%s) and not out of the tunnel: look for %s here, behind decryption, or "+
 		"compare key with its (here: %s)",
-		packets(e.in), dropsGRE, t.keyHere())
+		wording.Packets(e.in), dropsGRE, t.keyHere())
 }
 
 // silentAfter is how long nothing may come through the SA of a router that dialled in here before
@@ -154,11 +154,8 @@ func problemOf(f *engine.Mismatch, t *Tunnel, e *evidence, now time.Time) (api.P
 	p := api.Problem{
 		Interface: f.Interface,
 		Severity:  api.SeverityError,
-		Subject:   f.NBMA.String(),
+		Subject:   f.Outer.String(),
 		Since:     f.Since,
-	}
-	if f.Real.IsValid() {
-		p.Subject = f.Real.String()
 	}
 	peer := p.Subject
 	if f.Identity != "" {
@@ -202,7 +199,7 @@ func unheard(p *api.Problem, peer string, t *Tunnel, e *evidence, now time.Time)
 		p.Code = api.ProblemGRENotReceived
 		p.Text = fmt.Sprintf("%s came from peer %s through its SA and none out of the tunnel: its key is not ours (here: %s), or a firewall "+
 			"here drops GRE (protocol 47) behind decryption",
-			packets(e.in), peer, t.keyHere())
+			wording.Packets(e.in), peer, t.keyHere())
 		p.Remedy = "compare key on both routers; nft list ruleset shows the firewall"
 		return true
 	case now.Sub(e.quiet) < silentAfter:
@@ -210,7 +207,7 @@ func unheard(p *api.Problem, peer string, t *Tunnel, e *evidence, now time.Time)
 	}
 	p.Code, p.Severity = api.ProblemPeerSilent, api.SeverityWarning
 	p.Text = fmt.Sprintf("nothing has come through the SA with peer %s for %s",
-		peer, health.Span(now.Sub(e.quiet)))
+		peer, wording.Span(now.Sub(e.quiet)))
 	p.Remedy = "look for " + dropsESP + " here and in between, and there for one that drops GRE (protocol 47) on its way out; or NHRP does not run there"
 	return true
 }
@@ -240,12 +237,4 @@ func refusedProblem(t *Tunnel, f *refused) api.Problem {
 		Since:     f.first,
 		Text:      fmt.Sprintf("%s cannot make an SA with this router: %s", f.NBMA, f.Reason),
 	}
-}
-
-// packets returns a number of packets in words.
-func packets(n uint64) string {
-	if n == 1 {
-		return "1 packet"
-	}
-	return fmt.Sprintf("%d packets", n)
 }

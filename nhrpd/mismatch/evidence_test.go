@@ -50,10 +50,10 @@ func TestWhySilent(t *testing.T) {
 			engine.Mismatch{Sent: 3, Received: 3}, ""},
 		{"data comes", 3, 3, engine.Mismatch{Sent: 3, Heard: begin}, ""},
 	} {
-		first := engine.Mismatch{NBMA: thereNBMA}
+		first := engine.Mismatch{Outer: thereNBMA}
 		e := newEvidence(&first, passed(5, 5), begin)
 		e.update(&first, passed(5, 5), begin)
-		c.after.NBMA = thereNBMA
+		c.after.Outer = thereNBMA
 		e.update(&c.after, passed(5+c.out, 5+c.in), begin)
 		if got := whySilent(tunnel, e); !strings.Contains(got, c.want) ||
 			(c.want == "") != (got == "") {
@@ -67,7 +67,7 @@ func TestWhySilent(t *testing.T) {
 
 // A rekeying brings states that count from zero. What passed through the old states still counts.
 func TestEvidenceOverRekeying(t *testing.T) {
-	f := engine.Mismatch{NBMA: thereNBMA, Received: 1}
+	f := engine.Mismatch{Outer: thereNBMA, Received: 1}
 	e := newEvidence(&f, passed(5, 5), begin)
 	e.update(&f, passed(7, 5), begin)
 	renewed := passed(1, 0)
@@ -87,7 +87,7 @@ func TestUnheardRouter(t *testing.T) {
 	unheard := engine.Mismatch{
 		Kind:      engine.MismatchUnheard,
 		Interface: "gre1",
-		NBMA:      thereNBMA,
+		Outer:     thereNBMA,
 		Identity:  "spoke1",
 		Since:     begin,
 	}
@@ -125,7 +125,7 @@ func TestUnheardRouter(t *testing.T) {
 // When the cause changes, the explanation changes: what passed long ago does not count.
 func TestEvidenceFollowsTheCause(t *testing.T) {
 	tunnel := &Tunnel{Protected: true}
-	f := engine.Mismatch{Kind: engine.MismatchSilent, NBMA: thereNBMA}
+	f := engine.Mismatch{Kind: engine.MismatchSilent, Outer: thereNBMA}
 	e := newEvidence(&f, passed(0, 0), begin)
 	var out uint64
 	say := func(requests int, leave bool) string {

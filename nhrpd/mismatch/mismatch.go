@@ -275,9 +275,9 @@ func (w *Watch) explain(s *Situation) []api.Problem {
 		if t == nil {
 			continue
 		}
-		key := peerKey{f.Interface, f.NBMA}
+		key := peerKey{f.Interface, f.Outer}
 		var e *evidence
-		if needsCounters[f.Kind] && t.Protected && f.Secured && !f.Real.IsValid() {
+		if needsCounters[f.Kind] && t.Protected && f.Secured && !f.Peer.Shares() {
 			if _, read := states[t.Local]; !read {
 				states[t.Local] = w.statesOf(t.Local)
 			}
@@ -368,10 +368,22 @@ func (w *Watch) AddReasons(s *api.Status) {
 	for i := range s.Interfaces {
 		for j := range s.Interfaces[i].NHS {
 			n := &s.Interfaces[i].NHS[j]
-			if why := w.silent[peerKey{s.Interfaces[i].Name, n.NBMA}]; why != "" &&
-				n.Attempts > 0 {
-				n.Error = why
+			if why := w.silent[peerKey{s.Interfaces[i].Name, n.NBMA}]; why != "" {
+				addReason(n, why)
 			}
+		}
+	}
+}
+
+// addReason sets why an NHS does not answer, for the NHS and for each registration that it leaves
+// unanswered.
+func addReason(n *api.NHS, why string) {
+	if n.Attempts > 0 {
+		n.Error = why
+	}
+	for k := range n.Registrations {
+		if r := &n.Registrations[k]; r.Attempts > 0 {
+			r.Error = why
 		}
 	}
 }

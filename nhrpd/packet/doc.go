@@ -54,4 +54,19 @@
 //	0x00    2      0x8000 compulsory, 0x4000 unused, 0x3fff type
 //	0x02    2      length of the value
 //	0x04    ...    value: CIEs in the types 3, 4, 5 and 9, else opaque
+//
+// Value of our vendor-private extension (type 8, without the compulsory bit):
+//
+//	0x00    3      vendor, 02 43 59 (locally administered)
+//	0x03    1      kind, in the request and in the reply to it:
+//	               1, 2 the sender probes paths, and answers probes
+//	               3, 4 the packet is a probe, and the answer to one
+//	               5, 6 neither of that
+//	0x04    ...    kinds 3 and 4: zeros, so that the packet has the size that is to be proven
+//	               others: nothing, or an NBMA address of the sender (4 or 16 bytes) that is of
+//	               another IP version than those in the rest of the packet
+//
+// A Registration Request and a Resolution Request have the other address of the requester, the
+// reply to a Resolution Request that of the responder. The rest of a packet has NBMA addresses of
+// one IP version only.
 package packet

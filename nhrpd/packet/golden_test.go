@@ -137,6 +137,87 @@ var golden = []struct {
 		},
 	},
 	{
+		name: "registration request over IPv6 of a client with an IPv4 address too",
+		hex: `
+			0002 0800 0000000000 ff 0078 2b05 0040 01 03 10 00
+			04 04 0002 00000009 20010db8000000000000000000000011 0aff000b 0aff0001
+			00 20 0000 0578 0258 00 00 00 00
+			8003 0000
+			0009 0020  00 20 0000 0000 0000 10 00 04 00 20010db8000000000000000000000001 0aff0001
+			0008 0008 024359 05 c000020b              # vendor-private: ours, address
+			8000 0000`,
+		want: Packet{
+			Type: RegistrationRequest, HopCount: 255, RequestID: 9, Flags: FlagNAT,
+			SourceNBMA: addr("2001:db8::11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("10.255.0.1"),
+			CIEs:         []CIE{{PrefixLength: 32, MTU: 1400, HoldingTime: 600}},
+			Extensions: []Extension{
+				{Type: ExtensionResponder, Compulsory: true},
+				{Type: ExtensionNATAddress, CIEs: []CIE{
+					{PrefixLength: 32, NBMA: addr("2001:db8::1"), Protocol: addr("10.255.0.1")}}},
+				VendorExtension(VendorRequester, addr("192.0.2.11")),
+			},
+		},
+	},
+	{
+		name: "resolution request over IPv6 of a router with an IPv4 address too",
+		hex: `
+			0002 0800 0000000000 fe 0080 a248 0040 01 01 10 00
+			04 04 c802 0a0b0c0d 20010db8000000000000000000000011 0aff000b ac100201
+			00 00 0000 0578 0258 00 00 00 00
+			8003 0000
+			8004 0020  00 00 0000 0578 0258 10 00 04 00 20010db8000000000000000000000001 0aff0001
+			8005 0000 0009 0000
+			0008 0008 024359 01 c000020b              # ours: offers probes, address
+			8000 0000`,
+		want: Packet{
+			Type: ResolutionRequest, HopCount: 254, RequestID: 0x0a0b0c0d,
+			Flags: ResolutionRouter | ResolutionAuthoritative |
+				ResolutionSourceStable | FlagNAT,
+			SourceNBMA: addr("2001:db8::11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("172.16.2.1"),
+			CIEs:         []CIE{{MTU: 1400, HoldingTime: 600}},
+			Extensions: []Extension{
+				{Type: ExtensionResponder, Compulsory: true},
+				{Type: ExtensionForwardTransit, Compulsory: true, CIEs: []CIE{
+					{MTU: 1400, HoldingTime: 600, NBMA: addr("2001:db8::1"), Protocol: addr("10.255.0.1")}}},
+				{Type: ExtensionReverseTransit, Compulsory: true},
+				{Type: ExtensionNATAddress},
+				VendorExtension(VendorOffer, addr("192.0.2.11")),
+			},
+		},
+	},
+	{
+		name: "resolution reply over IPv6 of a router that has IPv4 only",
+		hex: `
+			0002 0800 0000000000 ff 0094 5c1e 0044 01 02 10 00
+			04 04 e802 0a0b0c0d 20010db8000000000000000000000011 0aff000b ac100201
+			00 18 0000 0578 0258 00 00 04 00 0aff000c # CIE without an NBMA address
+			8003 0010  00 00 0000 0578 0258 00 00 04 00 0aff000c
+			8004 0020  00 00 0000 0578 0258 10 00 04 00 20010db8000000000000000000000001 0aff0001
+			8005 0000 0009 0000
+			0008 0008 024359 02 c000020c              # ours: answers probes, address
+			8000 0000`,
+		want: Packet{
+			Type: ResolutionReply, HopCount: 255, RequestID: 0x0a0b0c0d,
+			Flags: ResolutionRouter | ResolutionAuthoritative | ResolutionDestStable |
+				ResolutionSourceStable | FlagNAT,
+			SourceNBMA: addr("2001:db8::11"), SourceProtocol: addr("10.255.0.11"),
+			DestProtocol: addr("172.16.2.1"),
+			CIEs: []CIE{
+				{PrefixLength: 24, MTU: 1400, HoldingTime: 600, Protocol: addr("10.255.0.12")}},
+			Extensions: []Extension{
+				{Type: ExtensionResponder, Compulsory: true, CIEs: []CIE{
+					{MTU: 1400, HoldingTime: 600, Protocol: addr("10.255.0.12")}}},
+				{Type: ExtensionForwardTransit, Compulsory: true, CIEs: []CIE{
+					{MTU: 1400, HoldingTime: 600, NBMA: addr("2001:db8::1"), Protocol: addr("10.255.0.1")}}},
+				{Type: ExtensionReverseTransit, Compulsory: true},
+				{Type: ExtensionNATAddress},
+				VendorExtension(VendorAccept, addr("192.0.2.12")),
+			},
+		},
+	},
+	{
 		name: "purge request without reply, IPv6 overlay over IPv6",
 		hex: `
 			0002 86dd 0000000000 ff 0068 0d66 0000 01 05 10 00

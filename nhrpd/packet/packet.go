@@ -45,7 +45,19 @@ const (
 	CodeNoBinding        Code = 12
 	CodeNotUnique        Code = 13 // binding exists but is not unique
 	CodeUniqueRegistered Code = 14 // unique internetworking layer address already registered
+
+	MaxCode = CodeUniqueRegistered // the highest one
 )
+
+// Known reports whether the code is one of those above.
+func (c Code) Known() bool {
+	switch c {
+	case CodeSuccess, CodeProhibited, CodeInsufficientResources, CodeNoBinding, CodeNotUnique,
+		CodeUniqueRegistered:
+		return true
+	}
+	return false
+}
 
 // ErrorCode is the code of an Error Indication (RFC 2332 §5.2.7).
 type ErrorCode uint16

@@ -26,20 +26,20 @@ func (h Host) Certificates(c *config.Config) []Finding {
 		if i.IPsec == nil {
 			continue
 		}
-		look := &lookout{host: h, iface: i.Name, identity: i.IPsec.Identity}
+		check := &certificateCheck{host: h, iface: i.Name, identity: i.IPsec.Identity}
 		switch {
 		case i.IPsec.SwanctlConnection != "":
-			look.site(i.IPsec)
+			check.site(i.IPsec)
 		case i.IPsec.Auth == config.AuthCertificate:
-			look.authorities(i.IPsec.CACerts, look.own(i.IPsec.Certs))
+			check.authorities(i.IPsec.CACerts, check.own(i.IPsec.Certs))
 		}
-		all = append(all, look.found...)
+		all = append(all, check.found...)
 	}
 	return all
 }
 
-// lookout collects the findings about the certificates of one interface.
-type lookout struct {
+// certificateCheck collects the findings about the certificates of one interface.
+type certificateCheck struct {
 	host     Host
 	iface    string
 	identity string
@@ -47,7 +47,7 @@ type lookout struct {
 }
 
 // add adds a finding.
-func (l *lookout) add(s Severity, format string, args ...any) {
+func (l *certificateCheck) add(s Severity, format string, args ...any) {
 	l.found = append(l.found, Finding{
 		About:     AboutCertificates,
 		Severity:  s,
@@ -58,7 +58,7 @@ func (l *lookout) add(s Severity, format string, args ...any) {
 
 // own checks this router's certificates, and returns them. They are the ones that the configuration
 // names or, if it names none, the ones for the router's identity.
-func (l *lookout) own(names []string) []*certificate {
+func (l *certificateCheck) own(names []string) []*certificate {
 	if len(names) == 0 {
 		return l.fitting()
 	}
@@ -78,7 +78,7 @@ func (l *lookout) own(names []string) []*certificate {
 
 // fitting checks and returns the certificates for the router's identity, which are the ones that
 // charon chooses from.
-func (l *lookout) fitting() []*certificate {
+func (l *certificateCheck) fitting() []*certificate {
 	folder := filepath.Join(l.host.Swanctl, "x509")
 	all, err := certificatesIn(folder)
 	if unreadable(err) {
@@ -102,7 +102,7 @@ func (l *lookout) fitting() []*certificate {
 
 // named returns the certificates in the files that the configuration names. charon finds a file
 // with a relative name in the same folder.
-func (l *lookout) named(folder string, names []string) []*certificate {
+func (l *certificateCheck) named(folder string, names []string) []*certificate {
 	var certs []*certificate
 	for _, name := range names {
 		if !filepath.IsAbs(name) {
@@ -125,7 +125,7 @@ func (l *lookout) named(folder string, names []string) []*certificate {
 
 // authorities checks the certificates of the CAs that peers' certificates must come from. It also
 // checks that these CAs issued this router's own certificates: peers usually trust the same CAs.
-func (l *lookout) authorities(names []string, own []*certificate) {
+func (l *certificateCheck) authorities(names []string, own []*certificate) {
 	cas := l.named("x509ca", names)
 	if len(names) == 0 {
 		folder := filepath.Join(l.host.Swanctl, "x509ca")
@@ -169,7 +169,7 @@ func issued(c *certificate, cas []*certificate) bool {
 }
 
 // valid checks the times of a certificate. what is the word for the certificate in a finding.
-func (l *lookout) valid(c *certificate, what string) {
+func (l *certificateCheck) valid(c *certificate, what string) {
 	now := l.host.Now
 	switch {
 	case now.After(c.NotAfter):
@@ -190,7 +190,7 @@ func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 // key checks that swanctl loads the private key of a certificate. It also reports private keys that
 // everybody can read.
-func (l *lookout) key(c *certificate) {
+func (l *certificateCheck) key(c *certificate) {
 	keys := keysIn(l.host.Swanctl)
 	for _, loose := range keys.loose {
 		l.add(Error, "everybody on this host may read the private key %s: chmod 600 it, and have a new certificate made for a new key",

@@ -128,7 +128,7 @@ func TestCertificatesInOrder(t *testing.T) {
 		"/C=CH/CN=spoke1",
 	} {
 		for _, lines := range []string{named, ""} {
-			want(t, h.Look(parse(t, certificates(identity, lines))), dir)
+			want(t, h.Check(parse(t, certificates(identity, lines))), dir)
 		}
 	}
 }
@@ -225,7 +225,7 @@ func TestCertificates(t *testing.T) {
 			h, dir := host(t)
 			test.make(t, h)
 			want(t,
-				h.Look(parse(t, certificates("spoke1.example.net", test.lines))),
+				h.Check(parse(t, certificates("spoke1.example.net", test.lines))),
 				dir,
 				test.want...)
 		})
@@ -258,7 +258,7 @@ func TestCertificatesOfASite(t *testing.T) {
 `)
 	text := "[interface.gre1]\naddress = \"10.255.0.11/24\"\nunderlay = \"eth0\"\nnhs = [{ nbma = \"hub\" }]\n[interface.gre1.ipsec]\n" +
 		"swanctl_connection = \"dmvpn\"\nswanctl_conf = \"" + conf + "\"\n"
-	want(t, h.Look(parse(t, text)), dir,
+	want(t, h.Check(parse(t, text)), dir,
 		"certificates: gre1: the certificate CN=spoke1,C=CH (DIR/swanctl/swanctl.conf:4) expires on 2026-03-06 12:00 UTC, in 5 days",
 		"certificates: gre1: the authority CN=Lab CA (DIR/swanctl/swanctl.conf:7) expires on 2026-03-11 12:00 UTC, in 10 days")
 }

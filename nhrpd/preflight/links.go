@@ -1,18 +1,25 @@
 package preflight
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"syscall"
+
+	"cygnet/kernel/rtnl"
 )
 
 // links returns the network interfaces of this host with their addresses. It reads all addresses at
 // once, because package net would read all of them again for each interface, and a host may have
 // thousands of interfaces.
 func links() ([]Link, error) {
-	all, err := net.Interfaces()
+	r, err := rtnl.Open()
+	if err != nil {
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
+	}
+	defer r.Close()
+	all, err := r.AllLinks()
 	if err != nil {
 		return nil, fmt.Errorf("list the network interfaces: %w", err)
 	}
@@ -30,9 +37,22 @@ func links() ([]Link, error) {
 			addresses[index] = append(addresses[index], p)
 		}
 	}
+	vrfs := make(map[int]string)
+	for _, l := range all {
+		if l.Kind == rtnl.KindVRF {
+			vrfs[l.Index] = l.Name
+		}
+	}
 	list := make([]Link, len(all))
-	for i := range all {
-		list[i] = Link{all[i].Name, all[i].Flags&net.FlagLoopback != 0, addresses[all[i].Index]}
+	for i, l := range all {
+		list[i] = Link{
+			Name:      l.Name,
+			Loopback:  l.Loopback,
+			MTU:       l.MTU,
+			VRF:       cmp.Or(vrfs[l.Master], vrfs[l.Index]),
+			IsVRF:     l.Kind == rtnl.KindVRF,
+			Addresses: addresses[l.Index],
+		}
 	}
 	return list, nil
 }

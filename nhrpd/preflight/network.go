@@ -16,6 +16,9 @@ import (
 type Link struct {
 	Name      string
 	Loopback  bool
+	MTU       int    // 0: not known
+	VRF       string // the VRF that it is in or that it is; empty: none
+	IsVRF     bool
 	Addresses []netip.Prefix // the addresses with their prefix lengths, host bits included
 }
 
@@ -50,9 +53,13 @@ func (h Host) Network(c *config.Config) []Finding {
 	})}
 	for k := range c.Interfaces {
 		i := &c.Interfaces[k]
+		n.vrf(i)
 		n.underlay(i)
-		n.overlay(i)
+		for _, f := range i.Families() {
+			n.overlay(i, f)
+		}
 		n.servers(i)
+		n.mtu(i)
 	}
 	return n.found
 }
@@ -134,24 +141,28 @@ func (n *network) local(i *config.Interface) {
 		a, n.devices())
 }
 
-// overlay checks for networks of the host that overlap with the overlay.
-func (n *network) overlay(i *config.Interface) {
-	overlay := i.Address.Masked()
+// overlay checks for networks of the host that overlap with one family of the overlay. Those in
+// other VRFs than the tunnel do not concern it.
+func (n *network) overlay(i *config.Interface, f config.Family) {
+	overlay := f.Address.Masked()
 	for _, l := range n.links {
+		if l.VRF != i.VRF {
+			continue
+		}
 		for _, p := range l.Addresses {
 			switch {
-			case p.Addr() == i.Address.Addr():
+			case p.Addr() == f.Address.Addr():
 				n.add(Error, i,
 					"%s has the overlay address %s already: give the tunnel another one",
 					l.Name, p.Addr())
-			case i.Address.IsSingleIP() ||
+			case f.Address.IsSingleIP() ||
 				p.Addr().Is4() != overlay.Addr().Is4() ||
 				!p.Masked().Overlaps(overlay):
 			case n.isUnderlay(&l, i):
 				n.add(Error, i, "the overlay %s overlaps with %s, the network of %s that the tunnel sends from, so that its own packets "+
 					"would go into the tunnel: give the overlay a range that nothing else has",
 					overlay, p.Masked(), l.Name)
-			case i.Table == mainTable && !l.Loopback:
+			case (i.Table == mainTable || i.VRF != "") && !l.Loopback:
 				n.add(Warning, i, "the overlay %s overlaps with %s, the network of %s, and only one of them can be reached: "+
 					"give the overlay a range that nothing else has",
 					overlay, p.Masked(), l.Name)
@@ -167,7 +178,7 @@ const mainTable = 254
 func (n *network) isUnderlay(l *Link, i *config.Interface) bool {
 	return l.Name == i.Underlay.Device ||
 		slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool {
-			return p.Addr() == i.Underlay.Address
+			return i.Underlay.Has(p.Addr())
 		})
 }
 
@@ -189,21 +200,105 @@ func (n *network) servers(i *config.Interface) {
 	}
 }
 
+// mtu checks that the packets of a tunnel leave each device of its underlay in one piece.
+func (n *network) mtu(i *config.Interface) {
+	var devices []*Link
+	least := 0
+	for k := range n.links {
+		l := &n.links[k]
+		if !n.isUnderlay(l, i) && !slices.Contains(i.Reserve, l.Name) || l.Loopback || l.MTU == 0 {
+			continue
+		}
+		devices = append(devices, l)
+		if least == 0 || l.MTU < least {
+			least = l.MTU
+		}
+	}
+	have := i.MTU
+	if i.AutoMTU {
+		have = i.FitMTU(least)
+	}
+	for _, l := range devices {
+		n.fits(i, l, have)
+	}
+}
+
+// fits adds a finding unless packets of the tunnel's MTU fit into a device of the underlay. They
+// may fit over IPv4 and not over IPv6, whose header is longer by 20 bytes.
+func (n *network) fits(i *config.Interface, l *Link, have int) {
+	o := i.Overhead()
+	longest := o.Longest(l.MTU)
+	if have <= longest {
+		n.fitsIPv6(i, l, have)
+		return
+	}
+	around := "GRE"
+	if i.Protected {
+		around = "GRE, ESP and UDP encapsulation"
+	}
+	remedy := fmt.Sprintf("set mtu to %d or less on all routers of the overlay", longest)
+	if longest < i.LeastMTU() {
+		remedy = fmt.Sprintf("give %s a larger MTU", l.Name)
+	}
+	n.add(Warning, i, "packets of the tunnel's MTU, %d, have up to %d bytes in the underlay with %s around them, and %s takes %d: %s; "+
+		"the longest that leaves in one piece has %d: %s",
+		have, o.Outer(have), around, l.Name, l.MTU, tooLong[i.OuterDF], longest, remedy)
+}
+
+// fitsIPv6 adds a finding if the tunnel can send from an IPv6 address of a device of the underlay,
+// and packets of the tunnel's MTU do not fit over IPv6.
+func (n *network) fitsIPv6(i *config.Interface, l *Link, have int) {
+	o := i.OverheadIPv6()
+	longest := o.Longest(l.MTU)
+	if !i.Protected || have <= longest || !sendsOverIPv6(i, l) {
+		return
+	}
+	severity := Warning
+	if !i.OverIPv6() {
+		severity = Advice // there may be no router at an IPv6 address
+	}
+	n.add(severity, i, "to routers at IPv6 addresses, packets of the tunnel's MTU, %d, have %d bytes in the underlay, since the header of IPv6 is 20 bytes longer than that of IPv4, "+
+		"and %s takes %d: they are lost, and their sender is told; the longest that passes has %d: set mtu to %d or less on all routers of the overlay",
+		have, o.Outer(have), l.Name, l.MTU, longest, longest)
+}
+
+// sendsOverIPv6 reports whether a tunnel can send from an IPv6 address of a device.
+func sendsOverIPv6(i *config.Interface, l *Link) bool {
+	if i.Underlay.Device == "" {
+		return i.Underlay.Address6.IsValid()
+	}
+	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool {
+		a := p.Addr()
+		return a.Is6() && a.IsGlobalUnicast()
+	})
+}
+
+// tooLong says what becomes of packets that are longer than the underlay takes.
+var tooLong = map[config.OuterDF]string{
+	"":                   "they leave in fragments",
+	config.OuterDFNever:  "they leave in fragments",
+	config.OuterDFCopy:   "those with don't fragment are lost, and all others leave in fragments",
+	config.OuterDFAlways: "they are lost",
+}
+
 // daemon checks what the table [daemon] names.
 func (h Host) daemon(c *config.Config) []Finding {
-	group := c.Daemon.APIGroup
-	if group == "" {
-		return nil
-	}
-	if err := h.Group(group); err != nil {
-		return []Finding{{
+	var found []Finding
+	for _, g := range []struct{ key, name, so string }{
+		{"api_group", c.Daemon.APIGroup, "so only root can use cygnet"},
+		{"api_view_group", c.Daemon.APIViewGroup, "so nobody can look by it"},
+	} {
+		if g.name == "" || h.Group(g.name) == nil {
+			continue
+		}
+		found = append(found, Finding{
 			About:    AboutDaemon,
 			Severity: Error,
-			Text: fmt.Sprintf("api_group: this host has no group %q, so only root can use cygnet: groupadd --system %s, or correct the name",
-				group, group),
-		}}
+			Text: fmt.Sprintf("%s: this host has no group %q, %s: groupadd --system %s, or correct the name",
+				g.key, g.name, g.so, g.name),
+		})
 	}
-	return nil
+	return found
 }
 
 // lookupGroup returns an error if the host has no group of that name. A number needs no group.

@@ -80,6 +80,99 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// The overlay is compared with the networks of the VRF that the tunnel is to be in, and with no
+// others. A VRF that is not there may come later; another device never becomes one.
+func TestNetworkInVRF(t *testing.T) {
+	const red, blue = "\"\nvrf = \"red\"", "\"\nvrf = \"blue\""
+	for address, want := range map[string]string{
+		"10.255.0.11/24" + red: "error: network: gre1: eth3 has the overlay address 10.255.0.11 already",
+		"172.20.0.12/24" + red: "warning: network: gre1: the overlay 172.20.0.0/24 overlaps with 172.20.0.0/16, the network of eth3",
+		"172.20.0.12/24\"":     "",
+		"172.16.1.1/24" + red:  "",
+		"10.255.0.11/24" + blue: "warning: network: gre1: there is no VRF blue yet, and the tunnel waits for it: " +
+			"ip link add blue up type vrf table NUMBER",
+		"10.255.0.11/24\"\nvrf = \"eth2\"": "error: network: gre1: eth2 is no VRF",
+	} {
+		h, _ := host(t)
+		h.Links = func() ([]Link, error) {
+			return append([]Link{
+				{Name: "eth3", VRF: "red", Addresses: prefixes("10.255.0.11/24", "172.20.0.1/16")},
+				{Name: "red", VRF: "red", IsVRF: true},
+			}, usual...), nil
+		}
+		text := strings.NewReplacer("10.255.0.11/24\"", address, "hub.example.net", "hub")
+		got := ""
+		for _, f := range h.Network(parse(t, text.Replace(spokeText))) {
+			got += string(f.Severity) + ": " + f.String()
+		}
+		if !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%q: found %q, want %q", address, got, want)
+		}
+	}
+}
+
+// A tunnel whose packets do not fit into its underlay is told with the numbers, and with what
+// becomes of them. One whose MTU follows the underlay's fits, unless the underlay is too small for
+// any tunnel.
+func TestNetworkMTU(t *testing.T) {
+	const cbc = `key = 42
+[interface.gre1.ipsec]
+esp_proposals = ["aes256-sha512-x25519"]`
+	const nhs6 = "\x00" // the hub is at an IPv6 address
+	for _, test := range []struct {
+		name     string
+		underlay int
+		settings string
+		want     string // the beginning; empty if nothing is found
+	}{
+		{"the default", 1500, "", ""},
+		{"the default over IPv6", 1500, nhs6, ""},
+		{"a small underlay over IPv6", 1476, nhs6,
+			"to routers at IPv6 addresses, packets of the tunnel's MTU, 1400, have 1480 bytes in the underlay, since the header of IPv6 is 20 bytes longer than that of IPv4, and eth0 takes 1476: they are lost, and their sender is told; the longest that passes has 1398: set mtu to 1398 or less"},
+		{"auto in a small underlay over IPv6", 1476, nhs6 + `mtu = "auto"`, ""},
+		{"PPPoE", 1492, "", ""},
+		{"not known", 0, "mtu = 1500", ""},
+		{"jumbo frames", 9000, "mtu = 1500", ""},
+		{"auto", 1492, `mtu = "auto"`, ""},
+		{"as long as the underlay's", 1500, "mtu = 1500",
+			"packets of the tunnel's MTU, 1500, have up to 1568 bytes in the underlay with GRE, ESP and UDP encapsulation around them, and eth0 takes 1500: they leave in fragments; the longest that leaves in one piece has 1434: set mtu to 1434 or less on all routers of the overlay"},
+		{"AES-CBC over PPPoE", 1492, "-",
+			"packets of the tunnel's MTU, 1400, have up to 1508 bytes in the underlay with GRE, ESP and UDP encapsulation around them, and eth0 takes 1492: they leave in fragments; the longest that leaves in one piece has 1398"},
+		{"outer_df", 1492, "mtu = 1480\nouter_df = \"always\"",
+			"packets of the tunnel's MTU, 1480, have up to 1548 bytes in the underlay with GRE, ESP and UDP encapsulation around them, and eth0 takes 1492: they are lost"},
+		{"auto in a tiny underlay", 600, `mtu = "auto"`,
+			"packets of the tunnel's MTU, 576, have up to 644 bytes in the underlay with GRE, ESP and UDP encapsulation around them, and eth0 takes 600: they leave in fragments; the longest that leaves in one piece has 534: give eth0 a larger MTU"},
+	} {
+		h, _ := host(t)
+		addresses := prefixes("198.51.100.1/24")
+		settings, over6 := strings.CutPrefix(test.settings, nhs6)
+		if over6 {
+			addresses = append(addresses, prefixes("2001:db8::11/64")...)
+		}
+		h.Links = func() ([]Link, error) {
+			return []Link{
+				{Name: "eth0", MTU: test.underlay, Addresses: addresses},
+			}, nil
+		}
+		text := strings.Replace(spokeText, "[interface.gre1.ipsec]",
+			settings+"\n[interface.gre1.ipsec]", 1)
+		if over6 {
+			text = strings.Replace(text, "hub.example.net", "2001:db8::1", 1)
+		}
+		if test.settings == "-" {
+			text = strings.Replace(spokeText, "[interface.gre1.ipsec]", cbc, 1)
+		}
+		var got []string
+		for _, f := range h.Network(parse(t, text)) {
+			got = append(got, f.Text)
+		}
+		if test.want == "" && len(got) > 0 ||
+			test.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], test.want)) {
+			t.Errorf("%s: found %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
 // A tunnel of the configuration, which a running daemon has made, is not compared with it.
 func TestNetworkLeavesTunnelsOut(t *testing.T) {
 	h, _ := host(t)
@@ -137,7 +230,7 @@ func TestLinks(t *testing.T) {
 	}
 	want := make([]Link, len(all))
 	for n, i := range all {
-		want[n] = Link{Name: i.Name, Loopback: i.Flags&net.FlagLoopback != 0}
+		want[n] = Link{Name: i.Name, Loopback: i.Flags&net.FlagLoopback != 0, MTU: i.MTU}
 		addrs, err := i.Addrs()
 		if err != nil {
 			t.Fatal(err)

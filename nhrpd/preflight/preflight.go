@@ -17,6 +17,7 @@ import (
 	"cygnet/kernel/sysctl"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
+	"cygnet/vici/swanctl"
 )
 
 // Finding is something on the host that is not as it should be, or that could not be checked.
@@ -63,6 +64,7 @@ func Worst(all []Finding) Severity {
 const (
 	AboutNetwork      = "network"
 	AboutRouting      = "routing"
+	AboutUnderlay     = "underlay"
 	AboutDaemon       = "daemon"
 	AboutKernel       = "kernel"
 	AboutStrongswan   = "strongSwan"
@@ -74,27 +76,45 @@ const (
 type Host struct {
 	StrongswanConf string // the main file of charon's settings
 	Swanctl        string // the folder of certificates and keys
+	FRR            string // the folder of FRR's configuration; empty: it is not looked at
 	Now            time.Time
 	Sysctls        func(sysctl.CheckConfig) []sysctl.Advice
 	Probe          func() ([]kernel.Feature, error)
 	Links          func() ([]Link, error)  // returns the network interfaces
 	Group          func(name string) error // returns an error if there is no such group
+	IPv6           func() bool             // reports whether the kernel has IPv6 switched on
 
-	// LookAround returns what others set up around a tunnel. If it is nil, nothing is looked at.
-	LookAround func(device string, outer []netip.Addr) (tunnel.Surroundings, error)
+	// Listener returns the user that made the socket at a path and listens there. If it is nil, the
+	// authorizers' sockets are not looked at.
+	Listener func(socket string) (uid uint32, err error)
+
+	// FindSurroundings returns what others set up around a tunnel. If it is nil, the check is left
+	// out.
+	FindSurroundings func(
+		device string, underlay tunnel.UnderlayConfig, outer []netip.Addr,
+	) (tunnel.Surroundings, error)
+
+	// FindUnderlay returns what the host has of an underlay with routes of its own. If it is nil,
+	// the check is left out.
+	FindUnderlay func(tunnel.UnderlayConfig, []netip.Addr) (tunnel.Underlay, error)
 }
 
 // This returns the host that the program runs on.
 func This() Host {
+	places := swanctl.PlacesHere()
 	return Host{
-		StrongswanConf: "/etc/strongswan.conf",
-		Swanctl:        "/etc/swanctl",
-		Now:            time.Now(),
-		Sysctls:        sysctl.Check,
-		Probe:          kernel.Probe,
-		Links:          links,
-		Group:          lookupGroup,
-		LookAround:     tunnel.LookAround,
+		StrongswanConf:   places.StrongswanConf,
+		Swanctl:          places.Folder,
+		FRR:              "/etc/frr",
+		Now:              time.Now(),
+		Sysctls:          sysctl.Check,
+		Probe:            kernel.Probe,
+		Links:            links,
+		Group:            lookupGroup,
+		IPv6:             kernel.HasIPv6,
+		Listener:         listener,
+		FindSurroundings: tunnel.FindSurroundings,
+		FindUnderlay:     tunnel.FindUnderlay,
 	}
 }
 
@@ -102,17 +122,20 @@ func This() Host {
 // how many there will be.
 const UsualPeers = 512
 
-// Look runs all checks for a configuration, and returns the findings. Checks with far-reaching
+// Check runs all checks for a configuration, and returns the findings. Checks with far-reaching
 // findings come first. If the caller is not root, the checks that only root can do are findings as
 // well.
-func (h Host) Look(c *config.Config) []Finding {
+func (h Host) Check(c *config.Config) []Finding {
 	if len(c.Interfaces) == 0 {
 		return nil
 	}
 	return slices.Concat(
 		h.Network(c),
 		h.Surroundings(c, configuredAddresses),
+		h.Underlay(c, configuredAddresses),
+		h.Redistribution(c),
 		h.daemon(c),
+		h.authorizers(c),
 		h.kernel(c),
 		h.Strongswan(c),
 		h.Certificates(c),
@@ -130,9 +153,10 @@ func (h Host) kernel(c *config.Config) []Finding {
 		})
 	}
 	check := sysctl.CheckConfig{Peers: UsualPeers, Forwards: true}
-	protected := false
+	protected, over6 := false, false
 	for _, i := range c.Interfaces {
-		check.IPv6 = check.IPv6 || i.Address.Addr().Is6()
+		over6 = over6 || i.OverIPv6()
+		check.IPv6 = check.IPv6 || i.IPv6().Address.IsValid()
 		protected = protected || i.Protected
 	}
 	features, err := h.Probe()
@@ -141,6 +165,14 @@ func (h Host) kernel(c *config.Config) []Finding {
 		add(Warning, "what it has was not tried: run this as root")
 	case err != nil:
 		add(Warning, "what it has was not tried: %v", err)
+	}
+	if check.IPv6 && !h.IPv6() {
+		add(Error, "IPv6 is switched off, so a tunnel with an IPv6 overlay address does not come up: "+
+			"boot it without ipv6.disable=1, or take the IPv6 address out of address")
+	}
+	if over6 && !h.IPv6() {
+		add(Error, "IPv6 is switched off, so routers at IPv6 addresses cannot be reached: "+
+			"boot it without ipv6.disable=1, or give IPv4 addresses for the underlay and the other routers")
 	}
 	for _, f := range features {
 		if f.Lacking != nil && (protected || !f.IPsec) {

@@ -33,6 +33,7 @@ func host(t *testing.T) (Host, string) {
 		},
 		Links: func() ([]Link, error) { return usual, nil },
 		Group: func(string) error { return nil },
+		IPv6:  func() bool { return true },
 	}
 	write(t, h.StrongswanConf, good)
 	return h, dir
@@ -129,7 +130,7 @@ func want(t *testing.T, found []Finding, dir string, beginnings ...string) {
 func TestAllIsWell(t *testing.T) {
 	h, dir := host(t)
 	for _, text := range []string{hubText, spokeText, "", clearText} {
-		want(t, h.Look(parse(t, text)), dir)
+		want(t, h.Check(parse(t, text)), dir)
 	}
 	h.StrongswanConf = dir + "/none"
 	h.Probe = func() ([]kernel.Feature, error) {
@@ -140,7 +141,7 @@ func TestAllIsWell(t *testing.T) {
 			IPsec:   true,
 		}}, nil
 	}
-	want(t, h.Look(parse(t, clearText)), dir)
+	want(t, h.Check(parse(t, clearText)), dir)
 }
 
 // A finding tells what the kernel lacks, what follows from that, and what to do. If the check needs
@@ -164,12 +165,13 @@ func TestKernel(t *testing.T) {
 			Why:    "nothing is forwarded",
 		}}
 	}
-	want(t, h.Look(parse(t, spokeText)), dir,
+	want(t, h.Check(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
 		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
 	h.Probe = func() ([]kernel.Feature, error) { return nil, rtnl.ErrNoPermission }
 	h.Sysctls = func(sysctl.CheckConfig) []sysctl.Advice { return nil }
-	want(t, h.Look(parse(t, spokeText)), dir, "kernel: what it has was not tried: run this as root")
+	want(t, h.Check(parse(t, spokeText)), dir,
+		"kernel: what it has was not tried: run this as root")
 }
 
 // charon's settings are found wherever they are. For each fault, a finding tells what it means and
@@ -222,11 +224,11 @@ func TestStrongswan(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h, dir := host(t)
 			write(t, h.StrongswanConf, test.text)
-			want(t, h.Look(parse(t, test.config)), dir, test.want...)
+			want(t, h.Check(parse(t, test.config)), dir, test.want...)
 		})
 	}
 	h, dir := host(t)
 	h.StrongswanConf = dir + "/none"
-	want(t, h.Look(parse(t, spokeText)), dir,
+	want(t, h.Check(parse(t, spokeText)), dir,
 		"strongSwan: there is no DIR/none: install strongSwan's charon and swanctl")
 }

@@ -11,7 +11,7 @@ import (
 // site checks the times of the certificates that are in a connection of the site's own. It leaves
 // the keys and the choice of authorities to the site. It does not check certificates that the
 // connection does not name, because charon chooses among those.
-func (l *lookout) site(c *config.IPsec) {
+func (l *certificateCheck) site(c *config.IPsec) {
 	f, err := swanctl.Load(c.SwanctlConf)
 	if err != nil {
 		return // loading the configuration reports this
@@ -36,7 +36,7 @@ func (l *lookout) site(c *config.IPsec) {
 
 // embedded checks the certificates under a key of swanctl.conf. A finding names such a certificate
 // by its subject and by where in swanctl.conf it is named.
-func (l *lookout) embedded(k swanctl.Key, what string) {
+func (l *certificateCheck) embedded(k swanctl.Key, what string) {
 	for _, content := range k.List {
 		if c, err := x509.ParseCertificate(body([]byte(content)).Bytes); err == nil {
 			l.valid(&certificate{c, c.Subject.String() + " (" + k.At.String() + ")"}, what)

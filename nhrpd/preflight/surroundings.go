@@ -9,26 +9,30 @@ import (
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tunnel"
 	"cygnet/nhrpd/config"
+	"cygnet/nhrpd/linklocal"
 )
 
 // Surroundings checks what others set up around the tunnels that exist: routes, VRFs and routing
 // protocols that keep traffic from a tunnel. outer returns the underlay addresses that an interface
 // has to reach.
 func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []netip.Addr) []Finding {
-	if h.LookAround == nil {
+	if h.FindSurroundings == nil {
 		return nil
 	}
 	var all []Finding
 	for n := range c.Interfaces {
 		i := &c.Interfaces[n]
-		around, err := h.LookAround(i.Name, outer(i))
-		add := func(s Severity, format string, args ...any) {
+		around, err := h.FindSurroundings(i.Name, underlays(i)[0], outer(i))
+		addAbout := func(about string, s Severity, format string, args ...any) {
 			all = append(all, Finding{
-				About:     AboutRouting,
+				About:     about,
 				Severity:  s,
 				Interface: i.Name,
 				Text:      fmt.Sprintf(format, args...),
 			})
+		}
+		add := func(s Severity, format string, args ...any) {
+			addAbout(AboutRouting, s, format, args...)
 		}
 		switch {
 		case errors.Is(err, rtnl.ErrNoPermission):
@@ -37,7 +41,9 @@ func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []net
 			add(Warning, "what is around the tunnel could not be looked at: %v", err)
 			continue
 		}
+		describeTurned(i, around.Turned, addAbout)
 		describe(i, &around, add)
+		describeVRF(i, &around.VRF, c.Interfaces, add)
 	}
 	return all
 }
@@ -46,45 +52,29 @@ func (h Host) Surroundings(c *config.Config, outer func(*config.Interface) []net
 func describe(
 	i *config.Interface, s *tunnel.Surroundings, add func(s Severity, format string, args ...any),
 ) {
-	for _, a := range s.Turned {
-		add(Error, "the route to %s leads into a tunnel in place of the underlay, as a default route through the tunnel does: everything to that "+
-			"router is lost, IKE included; give it a route of its own (ip route add %s/32 via GATEWAY dev DEVICE), or all that the tunnel "+
-			"sends a table of its own (ip rule add from ADDRESS lookup 100; ip route add default via GATEWAY table 100)",
-			a, a)
-	}
-	if s.VRF != "" {
-		severity, means := Warning,
-			"shorter ways are not noticed, so that no shortcuts are made by this router's indications"
-		if i.Admission && i.SourceCheck {
-			severity, means = Error,
-				"source_check drops all data from it (set source_check = false), and shorter ways are not noticed"
-		}
-		add(severity, "the tunnel is in the VRF %s, where this version looks routes up in the main table: %s; move it out of the VRF "+
-			"(ip link set %s nomaster)",
-			s.VRF, means, i.Name)
-	}
-	if len(s.Groups) > 0 {
+	if len(s.Groups) > 0 && !i.Multicast.On() {
 		names := make([]string, len(s.Groups))
 		for n, g := range s.Groups {
 			names[n] = protocol(g)
 		}
-		fate := "goes to no peer"
-		if i.Protected {
-			fate = "is blocked by the guard, and goes to no peer"
-		}
-		add(Warning, "a routing protocol speaks by multicast on the tunnel (%s), which %s, so that it finds no neighbours; use BGP, or name "+"the neighbours (OSPF: network type non-broadcast or point-to-multipoint non-broadcast)",
-			strings.Join(names, ", "), fate)
+		add(Warning, "a routing protocol speaks by multicast on the tunnel (%s), which multicast = [] keeps from all peers, so that it finds no "+
+			"neighbours; remove that line, or name the neighbours to the routing protocol (OSPF: network type non-broadcast)",
+			strings.Join(names, ", "))
 	}
 	for _, hop := range s.Hops {
-		add(Warning, "the route to %s has the link-local next hop %s, whose NBMA address NHRP does not find: what takes the route is lost; "+
-			"have the routing protocol announce overlay addresses as next hops (FRR: a route-map with set ipv6 next-hop prefer-global), or "+
-			"use a static route",
+		if linklocal.Overlay(i.IPv6().Overlay).Router(hop.NextHop) != hop.NextHop {
+			continue
+		}
+		add(Warning, "the route to %s has the link-local next hop %s, which belongs to no overlay address, so that what takes the route is "+
+			"lost: routers have link-local addresses with the last 64 bits of their overlay addresses, where the overlay is an IPv6 range of "+
+			"/64 or longer; give that router's tunnel such an address, or have the routing protocol announce overlay addresses as next hops "+
+			"(FRR: a route-map with set ipv6 next-hop prefer-global)",
 			hop.Prefix, hop.NextHop)
 	}
-	if s.Discard {
+	if s.Discard && i.OuterDF == "" {
 		add(Advice, "the tunnel was there before the daemon, and drops packets without DF that are larger than the path to a peer, and tells "+
-			"nobody: ip link set %s type gre nopmtudisc ignore-df has them leave in fragments",
-			i.Name)
+			"nobody (pmtudisc): outer_df = \"never\" has them leave in fragments (nopmtudisc ignore-df), and outer_df = \"always\" says that it "+
+			"is meant")
 	}
 }
 

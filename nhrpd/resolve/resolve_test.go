@@ -46,7 +46,7 @@ func TestFollowHandsOnChanges(t *testing.T) {
 			return a.addrs, a.err
 		}
 		var got [][]netip.Addr
-		err := Follow(ctx, slog.New(slog.DiscardHandler), "hub.example.net", lookup,
+		err := Follow(ctx, slog.New(slog.DiscardHandler), "hub.example.net", lookup, nil,
 			func(addrs []netip.Addr) { got = append(got, addrs) })
 		want := [][]netip.Addr{addresses("192.0.2.1", "192.0.2.2"), addresses("192.0.2.3")}
 		if err != nil || !slices.EqualFunc(got, want, slices.Equal[[]netip.Addr]) {
@@ -73,8 +73,36 @@ func TestTimesOfLookups(t *testing.T) {
 			}
 			return addresses("192.0.2.1"), nil
 		}
-		_ = Follow(ctx, slog.New(slog.DiscardHandler), "hub", lookup, func([]netip.Addr) {})
+		_ = Follow(ctx, slog.New(slog.DiscardHandler), "hub", lookup, nil, func([]netip.Addr) {})
 		want := []time.Duration{0, 11 * time.Second, 71 * time.Second, 131 * time.Second}
+		if fmt.Sprint(at) != fmt.Sprint(want) {
+			t.Errorf("want look-ups at %v, got them at %v", want, at)
+		}
+	})
+}
+
+// A look-up can be asked for. It comes soon, and not more often than every five seconds.
+func TestLookupSooner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var at []time.Duration
+		ctx, cancel := context.WithCancel(t.Context())
+		sooner := make(chan struct{}, 1)
+		lookup := func(context.Context, string) ([]netip.Addr, error) {
+			at = append(at, time.Since(begun))
+			switch len(at) {
+			case 1:
+				sooner <- struct{}{}
+			case 2:
+				time.AfterFunc(20*time.Second, func() { sooner <- struct{}{} })
+			case 4:
+				cancel()
+			}
+			return addresses("192.0.2.1"), nil
+		}
+		_ = Follow(ctx, slog.New(slog.DiscardHandler), "hub", lookup, sooner,
+			func([]netip.Addr) {})
+		want := []time.Duration{0, 5 * time.Second, 25 * time.Second, 85 * time.Second}
 		if fmt.Sprint(at) != fmt.Sprint(want) {
 			t.Errorf("want look-ups at %v, got them at %v", want, at)
 		}
@@ -84,7 +112,7 @@ func TestTimesOfLookups(t *testing.T) {
 // An address is handed on without a look-up.
 func TestFollowOfAnAddress(t *testing.T) {
 	var got []netip.Addr
-	err := Follow(t.Context(), nil, "192.0.2.1", nil, func(addrs []netip.Addr) { got = addrs })
+	err := Follow(t.Context(), nil, "192.0.2.1", nil, nil, func(addrs []netip.Addr) { got = addrs })
 	if err != nil || !slices.Equal(got, addresses("192.0.2.1")) {
 		t.Errorf("got %v, %v", got, err)
 	}

@@ -16,6 +16,8 @@ import (
 	"pgregory.net/rapid"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // sample is the state in the files of testdata: a spoke with its NHS, shortcuts and answers, a hub
@@ -34,7 +36,8 @@ func sample() engine.Saved {
 					Prefix:   prefix("172.16.2.0/24"),
 					Dest:     addr("172.16.2.10"),
 					NextHop:  addr("10.255.0.12"),
-					NBMA:     addr("192.0.2.12"),
+					Peer:     peerid.At(addr("192.0.2.12")),
+					Outer:    addr("192.0.2.12"),
 					Identity: "spoke2",
 					Expires:  at("2026-01-01T00:10:00.106Z"),
 				},
@@ -42,8 +45,8 @@ func sample() engine.Saved {
 					Prefix:  prefix("172.16.3.0/24"),
 					Dest:    addr("172.16.3.10"),
 					NextHop: addr("10.255.0.13"),
-					NBMA:    addr("0.0.0.2"),
-					Real:    addr("198.51.100.7"),
+					Peer:    peerid.Marked(2),
+					Outer:   addr("198.51.100.7"),
 					Expires: at("2026-01-01T00:10:00.106Z"),
 				},
 			},
@@ -74,7 +77,8 @@ func sample() engine.Saved {
 			Bindings: []engine.SavedBinding{
 				{
 					Protocol:   addr("10.255.0.11"),
-					NBMA:       addr("192.0.2.11"),
+					Peer:       peerid.At(addr("192.0.2.11")),
+					Outer:      addr("192.0.2.11"),
 					ClientNBMA: addr("192.0.2.11"),
 					Identity:   "spoke1",
 					MTU:        1400,
@@ -85,8 +89,8 @@ func sample() engine.Saved {
 				},
 				{
 					Protocol:   addr("10.255.0.12"),
-					NBMA:       addr("0.0.0.1"),
-					Real:       addr("198.51.100.7"),
+					Peer:       peerid.Marked(1),
+					Outer:      addr("198.51.100.7"),
 					ClientNBMA: addr("10.1.0.2"),
 					Identity:   "spoke2&co.example.net",
 					Unique:     true,
@@ -153,7 +157,7 @@ func encoded(t testing.TB, saved engine.Saved, written *Moment) []byte {
 func differs(t rapid.TB, want, got engine.Saved, wantAt, gotAt *Moment) {
 	t.Helper()
 	options := cmp.Options{
-		cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty(),
+		cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, peerid.ID{}), cmpopts.EquateEmpty(),
 	}
 	if d := cmp.Diff(want, got, options); d != "" {
 		t.Errorf("the state differs (- want, + got):\n%s", d)
@@ -186,6 +190,36 @@ func TestVersionBeforeIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	differs(t, sample(), saved, sampleMoment(), written)
+}
+
+// In version 2, an address of 0.0.0.0/8 stood for a peer that shares its NBMA address.
+func TestPeersOfVersion2(t *testing.T) {
+	for nbma, want := range map[string]peerid.ID{
+		"192.0.2.12":      peerid.At(addr("192.0.2.12")),
+		"0.0.0.5":         peerid.Marked(5),
+		"0.254.255.255":   peerid.Marked(255<<16 - 1),
+		"0.255.0.7":       peerid.Parked(8),
+		"0.255.255.255":   peerid.Parked(1 << 16),
+		"255.255.255.255": peerid.At(addr("255.255.255.255")),
+	} {
+		outer := addr("198.51.100.7")
+		real := outer.String()
+		if !want.Shares() {
+			outer, real = addr(nbma), ""
+		}
+		file := fmt.Sprintf(`{"Version":2}{"Interface":{"Name":"gre1","Shortcuts":[`+
+			`{"NBMA":%[1]q,"Real":%[2]q,"State":2}]}}{"Binding":{"NBMA":%[1]q,"Real":%[2]q}}`,
+			nbma, real)
+		saved, _, err := Decode(strings.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		differs(t, engine.Saved{Interfaces: []engine.SavedInterface{{
+			Name:      "gre1",
+			Bindings:  []engine.SavedBinding{{Peer: want, Outer: outer}},
+			Shortcuts: []engine.SavedShortcut{{Peer: want, Outer: outer}},
+		}}}, saved, nil, nil)
+	}
 }
 
 // A shortcut of version 2 that is not up is not taken over.
@@ -257,7 +291,11 @@ func TestUnknownAndMissingFields(t *testing.T) {
 			t.Fatalf("version %d: want 1 interface with %d bindings, read %d interfaces",
 				version, clients, len(saved.Interfaces))
 		}
-		want := engine.SavedBinding{Protocol: addr("10.0.39.15"), NBMA: addr("192.0.2.1")}
+		want := engine.SavedBinding{
+			Protocol: addr("10.0.39.15"),
+			Peer:     peerid.At(addr("192.0.2.1")),
+			Outer:    addr("192.0.2.1"),
+		}
 		last := engine.Saved{Interfaces: []engine.SavedInterface{{
 			Bindings: saved.Interfaces[0].Bindings[clients-1:],
 		}}}
@@ -398,6 +436,18 @@ func (g generator) prefix() netip.Prefix {
 	return p
 }
 
+// peer returns a peer and its outer address.
+func (g generator) peer() (peerid.ID, netip.Addr) {
+	number, outer := rapid.Uint32().Draw(g.t, "number of the peer"), g.addr()
+	switch rapid.IntRange(0, 2).Draw(g.t, "kind of peer") {
+	case 0:
+		return peerid.Marked(max(number, 1)), outer
+	case 1:
+		return peerid.Parked(max(number, 1)), outer
+	}
+	return peerid.At(outer), outer
+}
+
 func (g generator) iface() engine.SavedInterface {
 	return engine.SavedInterface{
 		Name:      g.text(),
@@ -407,12 +457,14 @@ func (g generator) iface() engine.SavedInterface {
 			return engine.SavedNHS{Name: g.text(), Protocol: g.addr(), NBMA: g.addr()}
 		}),
 		Bindings: list(g, func() engine.SavedBinding {
+			id, outer := g.peer()
 			return engine.SavedBinding{
 				Protocol:   g.addr(),
-				NBMA:       g.addr(),
-				Real:       g.addr(),
+				Peer:       id,
+				Outer:      outer,
 				ClientNBMA: g.addr(),
 				Identity:   g.text(),
+				Sharers:    list(g, g.text),
 				Unique:     g.bool(),
 				MTU:        rapid.Uint16().Draw(g.t, "mtu"),
 				Prefixes:   list(g, g.prefix),
@@ -420,14 +472,16 @@ func (g generator) iface() engine.SavedInterface {
 			}
 		}),
 		Shortcuts: list(g, func() engine.SavedShortcut {
+			id, outer := g.peer()
 			return engine.SavedShortcut{
-				Prefix:   g.prefix(),
-				Dest:     g.addr(),
-				NextHop:  g.addr(),
-				NBMA:     g.addr(),
-				Real:     g.addr(),
-				Identity: g.text(),
-				Expires:  g.time(),
+				Prefix:    g.prefix(),
+				Dest:      g.addr(),
+				NextHop:   g.addr(),
+				Peer:      id,
+				Outer:     outer,
+				Identity:  g.text(),
+				Placement: engine.Placement(g.text()),
+				Expires:   g.time(),
 			}
 		}),
 		Answers: list(g, func() engine.SavedAnswer {
@@ -487,7 +541,8 @@ func crowd(clients int) engine.Saved {
 		lan := netip.AddrFrom4([4]byte{172, 16, low[0], low[1]})
 		ifc.Bindings = append(ifc.Bindings, engine.SavedBinding{
 			Protocol:   netip.AddrFrom4([4]byte{10, 255, low[0], low[1]}),
-			NBMA:       nbma,
+			Peer:       peerid.At(nbma),
+			Outer:      nbma,
 			ClientNBMA: nbma,
 			Identity:   fmt.Sprintf("spoke%d.example.net", i),
 			MTU:        1400,

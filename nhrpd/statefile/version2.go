@@ -1,6 +1,7 @@
 package statefile
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net/netip"
@@ -110,10 +111,40 @@ func (old *record2) migrate() []record {
 	case old.Interface != nil:
 		return old.Interface.migrate()
 	case old.Binding != nil:
-		b := binding(*old.Binding)
-		return []record{{Binding: &b}}
+		return []record{{Binding: old.Binding.migrate()}}
 	}
 	return nil
+}
+
+// migrate returns the binding with its peer in place of an address that stands for one.
+func (old *binding2) migrate() *binding {
+	return &binding{
+		Protocol:   old.Protocol,
+		place:      place2(old.NBMA, old.Real),
+		ClientNBMA: old.ClientNBMA,
+		Identity:   old.Identity,
+		Unique:     old.Unique,
+		MTU:        old.MTU,
+		Prefixes:   old.Prefixes,
+		Expires:    old.Expires,
+	}
+}
+
+// place2 returns the place of a peer of version 2. There, an NBMA address of 0.0.0.0/8 stood for a
+// peer behind the address Real: its low 24 bits are the peer's mark, or if they begin with 255, the
+// peer was parked and the low 16 bits are its number.
+func place2(nbma, real netip.Addr) place {
+	if !nbma.Is4() || !real.IsValid() {
+		return place{NBMA: nbma}
+	}
+	number := binary.BigEndian.Uint32(nbma.AsSlice())
+	switch {
+	case number >= 1<<24:
+		return place{NBMA: nbma}
+	case number>>16 == 255:
+		return place{NBMA: real, Parked: number&0xffff + 1}
+	}
+	return place{NBMA: real, Mark: number}
 }
 
 // migrate returns the record of the interface, and one record for each thing that its record had.
@@ -141,14 +172,13 @@ func (old *iface2) migrate() []record {
 	return records
 }
 
-// migrate returns the shortcut without its state.
+// migrate returns the shortcut without its state, and with its peer as in a binding.
 func (old *shortcut2) migrate() *shortcut {
 	return &shortcut{
 		Prefix:   old.Prefix,
 		Dest:     old.Dest,
 		NextHop:  old.NextHop,
-		NBMA:     old.NBMA,
-		Real:     old.Real,
+		place:    place2(old.NBMA, old.Real),
 		Identity: old.Identity,
 		Expires:  old.Expires,
 	}

@@ -5,20 +5,33 @@ package status
 import (
 	"net/netip"
 
-	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/engine/peerid"
 )
+
+// AddSharing adds to the status of an interface which others share its SAs.
+func AddSharing(out *api.Interface, with []string) {
+	out.SharesSAs = with
+	for i := range out.Peers {
+		if p := &out.Peers[i]; p.State == api.PeerSecured {
+			p.SASharedBy = with
+		}
+	}
+}
 
 // Interface returns what the API shows of the engine's part of an interface.
 func Interface(st *engine.InterfaceStatus) api.Interface {
-	return api.Interface{
+	out := api.Interface{
 		Name:       st.Name,
 		Address:    st.Address,
+		Addresses:  addresses(st),
 		NBMA:       st.NBMA,
+		SecondNBMA: st.SecondNBMA,
 		PublicNBMA: st.PublicNBMA,
 		Protected:  st.Protected,
 		Left:       st.Left,
+		Draining:   st.Draining,
 		NHS:        list(st.NHS, func(n engine.NHSStatus) api.NHS { return nhs(st, n) }),
 		Bindings: list(st.Bindings, func(b engine.BindingStatus) api.Binding {
 			return binding(st.Name, b)
@@ -26,8 +39,44 @@ func Interface(st *engine.InterfaceStatus) api.Interface {
 		Shortcuts: list(st.Shortcuts, func(s engine.ShortcutStatus) api.Shortcut {
 			return shortcut(st.Name, s)
 		}),
-		Peers: list(st.Peers, peer),
+		Peers:      list(st.Peers, peer),
+		Authorizer: authorizer(st.Authorizer),
 	}
+	addRoundTrips(&out)
+	return out
+}
+
+// authorizer returns what the engine knows of an authorizer, as the API shows it; nil for none.
+func authorizer(st *engine.InquiryStatus) *api.Authorizer {
+	if st == nil {
+		return nil
+	}
+	a := &api.Authorizer{
+		Socket:      st.Socket,
+		Default:     api.AuthorizerRefuses,
+		Silent:      st.Silent,
+		Asked:       st.Asked,
+		Allowed:     st.Allowed,
+		Refused:     st.Refused,
+		Unanswered:  st.Unanswered,
+		Late:        st.Late,
+		Unsolicited: st.Unsolicited,
+		Open:        st.Open,
+		Queued:      st.Queued,
+		Rulings:     st.Rulings,
+	}
+	if st.Allow {
+		a.Default = api.AuthorizerAllows
+	}
+	return a
+}
+
+// addresses returns the overlay addresses of an interface.
+func addresses(st *engine.InterfaceStatus) []netip.Prefix {
+	if !st.Second.IsValid() {
+		return []netip.Prefix{st.Address}
+	}
+	return []netip.Prefix{st.Address, st.Second}
 }
 
 // Blocked returns what the API shows of the blocked identities.
@@ -45,13 +94,18 @@ func list[T, U any](in []T, f func(T) U) []U {
 	return out
 }
 
-// Outer returns the outer address by which the world knows a peer, and the peer's mark. The mark is
-// 0 if the engine knows the peer by its NBMA address and not by a name.
-func Outer(nbma, real netip.Addr) (netip.Addr, uint32) {
-	if mark, ok := xfrm.MarkOf(nbma); ok && real.IsValid() {
-		return real, mark
+// firstParked is the mark that the API shows for a parked peer, less the peer's number. No SA has
+// such a mark. It tells several parked peers behind one address apart.
+const firstParked = 255 << 16
+
+// mark returns the mark that the API shows for a peer. It is 0 for a peer that has its NBMA address
+// for itself.
+func mark(id peerid.ID) uint32 {
+	if number, parked := id.Parking(); parked {
+		return firstParked + number
 	}
-	return nbma, 0
+	mark, _ := id.Mark()
+	return mark
 }
 
 // same returns v, for lists that only have to be copied.
@@ -64,6 +118,16 @@ var nhsStates = map[engine.NHSState]api.NHSState{
 	engine.NHSRegistering: api.NHSRegistering,
 	engine.NHSRegistered:  api.NHSRegistered,
 	engine.NHSRefused:     api.NHSRefused,
+	engine.NHSReserve:     api.NHSReserve,
+}
+
+// nhsUses has the API's word for each use of an NHS.
+var nhsUses = map[engine.NHSUse]api.NHSUse{
+	engine.UseReserve:    api.NHSUseReserve,
+	engine.UseProbing:    api.NHSUseProbing,
+	engine.UseConnecting: api.NHSUseConnecting,
+	engine.UseReturning:  api.NHSUseReturning,
+	engine.UseInUse:      api.NHSUseInUse,
 }
 
 // nhs returns what the API shows of an NHS. An interface that has left registers with none.
@@ -73,8 +137,15 @@ func nhs(st *engine.InterfaceStatus, n engine.NHSStatus) api.NHS {
 			Interface: st.Name,
 			Name:      n.Name,
 			Protocol:  n.Protocol,
+			Priority:  int(n.Priority),
+			Cluster:   int(n.Cluster),
 			State:     api.NHSLeft,
 			Announced: []netip.Prefix{},
+			Registrations: list(n.Registrations,
+				func(r engine.RegistrationStatus) api.Registration {
+					return api.Registration{Address: r.Address, Protocol: r.Protocol,
+						State: api.NHSLeft, Announced: []netip.Prefix{}}
+				}),
 		}
 	}
 	return api.NHS{
@@ -82,6 +153,7 @@ func nhs(st *engine.InterfaceStatus, n engine.NHSStatus) api.NHS {
 		Name:       n.Name,
 		Protocol:   n.Protocol,
 		NBMA:       n.NBMA,
+		PublicNBMA: n.Public,
 		State:      nhsStates[n.State],
 		Registered: n.Registered,
 		Expires:    n.Expires,
@@ -90,6 +162,31 @@ func nhs(st *engine.InterfaceStatus, n engine.NHSStatus) api.NHS {
 		Asked:      n.Asked,
 		Announced:  list(n.Announced, same[netip.Prefix]),
 		Error:      n.Error,
+		Priority:   int(n.Priority),
+		Cluster:    int(n.Cluster),
+		Use:        nhsUses[n.Use],
+		Returns:    n.Returns,
+		Checks:     n.Checks,
+		RoundTrip:  n.RoundTrip.Seconds(),
+
+		Registrations: list(n.Registrations, registration),
+	}
+}
+
+// registration returns what the API shows of the registration of one overlay address.
+func registration(r engine.RegistrationStatus) api.Registration {
+	return api.Registration{
+		Address:    r.Address,
+		Protocol:   r.Protocol,
+		State:      nhsStates[r.State],
+		Registered: r.Registered,
+		Expires:    r.Expires,
+		Next:       r.Next,
+		Attempts:   r.Attempts,
+		Asked:      r.Asked,
+		Announced:  list(r.Announced, same[netip.Prefix]),
+		Error:      r.Error,
+		RoundTrip:  r.RoundTrip.Seconds(),
 	}
 }
 
@@ -99,17 +196,18 @@ func binding(device string, b engine.BindingStatus) api.Binding {
 	out := api.Binding{
 		Interface:  device,
 		Protocol:   b.Protocol,
-		NBMA:       b.NBMA,
+		NBMA:       b.Outer,
+		Mark:       mark(b.Peer),
 		Identity:   b.Identity,
 		Static:     b.Static,
 		Unique:     b.Unique,
 		Secured:    b.Secured,
 		MTU:        b.MTU,
 		Prefixes:   list(b.Prefixes, same[netip.Prefix]),
+		Reserve:    b.Reserve,
 		Registered: b.RegisteredAt,
 		Expires:    b.Expires,
 	}
-	out.NBMA, out.Mark = Outer(b.NBMA, b.Real)
 	if b.ClientNBMA != out.NBMA {
 		out.ClientNBMA = b.ClientNBMA
 	}
@@ -120,24 +218,55 @@ func binding(device string, b engine.BindingStatus) api.Binding {
 var shortcutStates = map[engine.ShortcutState]api.ShortcutState{
 	engine.ShortcutResolving: api.ShortcutResolving,
 	engine.ShortcutSecuring:  api.ShortcutSecuring,
+	engine.ShortcutProving:   api.ShortcutProving,
 	engine.ShortcutUp:        api.ShortcutUp,
+
+	engine.ShortcutImpossible: api.ShortcutImpossible,
+}
+
+// pathStates has the API's word for each state of a path.
+var pathStates = map[engine.PathState]api.PathState{
+	engine.PathUnproven: api.PathUnproven,
+	engine.PathProven:   api.PathProven,
+	engine.PathSmall:    api.PathSmall,
+	engine.PathFailed:   api.PathFailed,
+}
+
+// path returns what the API shows of the direct path to a peer, or nil if there is nothing to tell.
+func path(p engine.PathStatus) *api.Path {
+	if p == (engine.PathStatus{NextHop: p.NextHop, RoundTrip: p.RoundTrip}) {
+		return nil
+	}
+	return &api.Path{
+		State:    pathStates[p.State],
+		Since:    p.Since,
+		MTU:      p.MTU,
+		Failures: p.Failures,
+		Retry:    p.Retry,
+		Reason:   p.Reason,
+	}
 }
 
 // shortcut returns what the API shows of a shortcut.
 func shortcut(device string, s engine.ShortcutStatus) api.Shortcut {
-	nbma, mark := Outer(s.NBMA, s.Real)
-	return api.Shortcut{
+	out := api.Shortcut{
 		Interface: device,
 		Prefix:    s.Prefix,
 		NextHop:   s.NextHop,
-		NBMA:      nbma,
-		Mark:      mark,
+		NBMA:      s.Outer,
+		Mark:      mark(s.Peer),
 		Identity:  s.Identity,
 		State:     shortcutStates[s.State],
+		Installed: string(s.Placement),
 		Since:     s.Since,
 		Used:      s.Used,
 		Expires:   s.Expires,
+		Reason:    s.Reason,
 	}
+	if s.State == engine.ShortcutUp {
+		out.Path, out.MTU = pathStates[s.Path], s.MTU
+	}
+	return out
 }
 
 // peerStates has the API's word for each state of a peer's security.
@@ -153,11 +282,11 @@ func peer(p engine.PeerStatus) api.Peer {
 	if interest == nil {
 		interest = []string{}
 	}
-	nbma, mark := Outer(p.NBMA, p.Real)
 	return api.Peer{
 		Interface:  p.Interface,
-		NBMA:       nbma,
-		Mark:       mark,
+		Protocols:  p.Protocols,
+		NBMA:       p.Outer,
+		Mark:       mark(p.ID),
 		Identity:   p.Identity,
 		State:      peerStates[p.State],
 		Since:      p.Since,
@@ -171,5 +300,7 @@ func peer(p engine.PeerStatus) api.Peer {
 		Error:      p.Error,
 		SharedWith: p.SharedWith,
 		Prohibited: p.Prohibited,
+		Path:       path(p.Path),
+		RoundTrip:  p.Path.RoundTrip.Seconds(),
 	}
 }

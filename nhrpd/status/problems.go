@@ -14,6 +14,7 @@ import (
 var findingCodes = map[string]api.ProblemCode{
 	preflight.AboutNetwork:      api.ProblemNetwork,
 	preflight.AboutRouting:      api.ProblemRouting,
+	preflight.AboutUnderlay:     api.ProblemUnderlayRouting,
 	preflight.AboutCertificates: api.ProblemCertificate,
 	preflight.AboutStrongswan:   api.ProblemStrongSwanSettings,
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/netip"
+	"slices"
 
 	"cygnet/kernel/rtnl"
 	"cygnet/kernel/tables"
@@ -11,10 +12,15 @@ import (
 
 // Routes returns the routes that the engine wants of an interface: host routes to routers that are
 // not on the link, routes of shortcuts, and routes to the prefixes that clients announced. The
-// interface's routes have that table and metric.
-func Routes(ifc *engine.InterfaceStatus, table, metric uint32) []api.Route {
+// interface's routes have that table and metric. Routes in the table for host routes have the table
+// hosts.
+func Routes(ifc *engine.InterfaceStatus, table, hosts, metric uint32) []api.Route {
 	var routes []api.Route
-	add := func(prefix netip.Prefix, nextHop netip.Addr) {
+	add := func(prefix netip.Prefix, nextHop netip.Addr, beside bool) {
+		table := table
+		if beside {
+			table = hosts
+		}
 		routes = append(routes, api.Route{
 			Interface: ifc.Name,
 			Prefix:    prefix,
@@ -24,17 +30,18 @@ func Routes(ifc *engine.InterfaceStatus, table, metric uint32) []api.Route {
 		})
 	}
 	for _, router := range ifc.Routers {
-		add(netip.PrefixFrom(router, router.BitLen()), netip.Addr{})
+		add(netip.PrefixFrom(router, router.BitLen()), netip.Addr{},
+			slices.Contains(ifc.HostTable, router))
 	}
 	for _, s := range ifc.Shortcuts {
-		if s.Routed {
-			add(s.Prefix, s.NextHop)
+		for _, prefix := range s.Routes {
+			add(prefix, s.NextHop, s.Placement == engine.PlacedHostTable)
 		}
 	}
 	for _, b := range ifc.Bindings {
 		for _, prefix := range b.Prefixes {
 			if b.Routed {
-				add(prefix, b.Protocol)
+				add(prefix, b.Protocol, false)
 			}
 		}
 	}
@@ -69,6 +76,7 @@ func Tables(st tables.Stats) api.Tables {
 	return api.Tables{
 		WantedNeighbors: st.WantedNeighbors,
 		WantedRoutes:    st.WantedRoutes,
+		WantedRules:     st.WantedRules,
 		Waiting:         st.Waiting,
 		Failing:         st.Failing,
 		Failures:        st.Failures,

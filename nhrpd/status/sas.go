@@ -18,24 +18,30 @@ func StrongSwan(st vici.Status, socket string) api.StrongSwan {
 		Since:         st.Since,
 		Error:         st.LastError,
 		EventsDropped: st.EventsDropped,
+		Started:       st.Started,
+		Failures:      st.Failures,
+		Refusals:      st.Refusals,
 	}
 }
 
-// SAs returns what the API shows of SAs. If charon does not answer, each SA has the time since
-// when.
-func SAs(sas []vici.SA, charon vici.Status) []api.SA {
+// SAs returns what the API shows of SAs. interfaces returns the interfaces that share the SAs of a
+// group, at least one. If charon does not answer, each SA has the time since when.
+func SAs(sas []vici.SA, charon vici.Status, interfaces func(group string) []string) []api.SA {
 	var asOf time.Time
 	if !charon.Connected {
 		asOf = charon.Since
 	}
 	return list(sas, func(sa vici.SA) api.SA {
+		shared := interfaces(sa.Interface)
 		return api.SA{
-			Interface:      sa.Interface,
+			Interface:      shared[0],
+			SharedBy:       shared[1:],
 			Connection:     sa.Connection,
 			ID:             sa.ID,
 			State:          sa.State,
 			Local:          sa.LocalHost,
 			Remote:         sa.RemoteHost,
+			RemotePort:     sa.RemotePort,
 			LocalIdentity:  sa.LocalID,
 			RemoteIdentity: sa.RemoteID,
 			Initiator:      sa.Initiator,
@@ -59,6 +65,7 @@ func childSA(c vici.Child) api.ChildSA {
 		ID:        c.ID,
 		State:     c.State,
 		Mode:      c.Mode,
+		InUDP:     c.Encap,
 		Proposal:  c.Encryption,
 		SPIIn:     fmt.Sprintf("%08x", c.SPIIn),
 		SPIOut:    fmt.Sprintf("%08x", c.SPIOut),
@@ -92,9 +99,11 @@ func MarkReached(peers []api.Peer, sas []api.SA) {
 	for i := range sas {
 		for j := range sas[i].Children {
 			c := &sas[i].Children[j]
-			w := way{sas[i].Interface, sas[i].Remote, c.Mark}
-			if before, asked := newest[w]; asked && (before == nil || c.ID > before.ID) {
-				newest[w], reached[w] = c, sas[i].RemoteIdentity
+			for _, iface := range append([]string{sas[i].Interface}, sas[i].SharedBy...) {
+				w := way{iface, sas[i].Remote, c.Mark}
+				if before, asked := newest[w]; asked && (before == nil || c.ID > before.ID) {
+					newest[w], reached[w] = c, sas[i].RemoteIdentity
+				}
 			}
 		}
 	}

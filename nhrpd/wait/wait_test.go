@@ -9,9 +9,9 @@ import (
 
 // The tries of something that fails are a second apart at first, then twice as long each time, a
 // minute at most. After a success they begin anew.
-func TestBackOff(t *testing.T) {
+func TestBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b BackOff
+		b := Backoff()
 		delay := func() time.Duration {
 			begun := time.Now()
 			if !b.Sleep(t.Context()) {

@@ -10,11 +10,11 @@ _cygnet_interfaces() {
 
 _cygnet() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' i
-	local commands='status peers bindings shortcuts nhs routes sas peer policy leave check version help'
+	local commands='status peers bindings shortcuts nhs routes sas events explain resolve ping netcheck clear register monitor peer policy leave reload drain log hooks web snmp report check version help'
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--socket | -socket | --for | --interface | --config | --sort) ((i++)) ;;
+		--socket | -socket | --for | --interface | --config | --sort | --peer | --since | --state | --listen | --token-file | --host) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${COMP_WORDS[i]}
@@ -26,8 +26,8 @@ _cygnet() {
 		mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur")
 		return
 		;;
-	--for | --sort) return ;;
-	--socket | -socket | --config)
+	--for | --sort | --peer | --since | --listen | --host) return ;;
+	--socket | -socket | --config | --state | --token-file)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -37,11 +37,21 @@ _cygnet() {
 		local flags='--socket --json'
 		case $command in
 		'') flags+=' --version' ;;
-		peers | bindings | shortcuts) flags+=' --wide --sort' ;;
-		nhs | routes | sas) flags+=' --wide' ;;
+		peers) flags+=' --wide --sort --history' ;;
+		bindings | shortcuts) flags+=' --wide --sort' ;;
+		nhs | routes | sas | register) flags+=' --wide' ;;
+		events) flags+=' --follow --peer --since' ;;
 		check) flags+=' --offline' ;;
+		drain) flags+=' --for --off' ;;
+		reload) flags+=' --dry-run' ;;
+		log) flags+=' --for --peer' ;;
+		hooks) flags+=' --state' ;;
+		web) flags+=' --host --listen --token-file' ;;
 		peer) flags+=' --for --wide' ;;
 		policy) flags+=' --interface --config' ;;
+		explain | netcheck) flags+=' --config' ;;
+		monitor) flags+=' --peer -w' ;;
+		report) flags+=' --config -w' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")
 		return
@@ -49,10 +59,19 @@ _cygnet() {
 	case $command in
 	'') mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
 	help) [[ $prev == help ]] && mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
-	leave) [[ $prev == leave ]] && mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur") ;;
+	leave | drain) [[ $prev == "$command" ]] && mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur") ;;
 	peer) [[ $prev == peer ]] && mapfile -t COMPREPLY < <(compgen -W 'block unblock blocked' -- "$cur") ;;
+	log) [[ $prev == log ]] && mapfile -t COMPREPLY < <(compgen -W 'debug info warn error default' -- "$cur") ;;
+	clear) [[ $prev == clear ]] && mapfile -t COMPREPLY < <(compgen -W 'shortcut peer binding' -- "$cur") ;;
+	register)
+		[[ $prev == register ]] && mapfile -t COMPREPLY < <(compgen -W 'now' -- "$cur")
+		[[ $prev == now ]] && mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur")
+		;;
+	explain) [[ $prev != explain && $prev != from ]] && mapfile -t COMPREPLY < <(compgen -W 'from' -- "$cur") ;;
+	netcheck) mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur") ;;
 	policy) [[ $prev == policy ]] && mapfile -t COMPREPLY < <(compgen -W 'test' -- "$cur") ;;
-	check)
+	snmp) [[ $prev == snmp ]] && mapfile -t COMPREPLY < <(compgen -W 'figures' -- "$cur") ;;
+	check | hooks)
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		;;

@@ -24,9 +24,9 @@ var suggestions = [][2]string{
 	{"inet", "tcpdump -n -i br0 -c 20"},
 }
 
-// lookAround keeps the mesh running for the visitor: in a shell if there is a terminal, otherwise
+// leaveRunning keeps the mesh running for the visitor: in a shell if there is a terminal, otherwise
 // until a signal.
-func lookAround(m *lab.Mesh) {
+func leaveRunning(m *lab.Mesh) {
 	root, err := lab.Root()
 	if err != nil {
 		m.Fatalf("%v", err)

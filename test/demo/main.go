@@ -27,7 +27,7 @@ func run(keep bool) int {
 		end(s, m)
 		finish(s, m)
 		if keep {
-			lookAround(m)
+			leaveRunning(m)
 		}
 	})
 	s.cleanUp()

@@ -110,7 +110,7 @@ func TestNamedCodeIsThere(t *testing.T) {
 // need not be.
 func TestNamedPathsAreThere(t *testing.T) {
 	path := regexp.MustCompile(
-		"`((?:cmd|contrib|doc|kernel|nhrpd|packaging|test|vici)/[\\w./*-]+)`")
+		"`((?:cmd|contrib|doc|kernel|nhrpd|packaging|retry|test|vici)/[\\w./*-]+)`")
 	for page, text := range pages(t) {
 		if page == "CHANGELOG.md" {
 			continue // it names things as they were
@@ -174,7 +174,8 @@ func TestQuotedCodeIsThere(t *testing.T) {
 	}
 }
 
-// The architecture is a map of two pages, and each guide is one step from it.
+// The architecture is a map of two pages, and each guide is one step from it. The page of recipes
+// leads to those with a page of their own.
 func TestArchitectureIsAMap(t *testing.T) {
 	all := pages(t)
 	architecture := all["ARCHITECTURE.md"]
@@ -182,7 +183,11 @@ func TestArchitectureIsAMap(t *testing.T) {
 		t.Errorf("want at most 150 lines in ARCHITECTURE.md, have %d", n)
 	}
 	for page := range all {
-		if strings.HasPrefix(page, "doc/") && !strings.Contains(architecture, "]("+page) {
+		recipe, ok := strings.CutPrefix(page, "doc/recipes/")
+		switch {
+		case ok && !strings.Contains(all["doc/recipes.md"], "](recipes/"+recipe):
+			t.Errorf("doc/recipes.md has no link to %s", page)
+		case !ok && strings.HasPrefix(page, "doc/") && !strings.Contains(architecture, "]("+page):
 			t.Errorf("ARCHITECTURE.md has no link to %s", page)
 		}
 	}

@@ -24,12 +24,14 @@ func pages(t *testing.T) map[string]string {
 		"README.md", "SECURITY.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md",
 		"test/README.md",
 	}
-	guides, err := filepath.Glob(filepath.Join(root, "doc", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range guides {
-		files = append(files, filepath.Join("doc", filepath.Base(g)))
+	for _, folder := range []string{"doc", "doc/recipes"} {
+		guides, err := filepath.Glob(filepath.Join(root, folder, "*.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range guides {
+			files = append(files, filepath.Join(folder, filepath.Base(g)))
+		}
 	}
 	all := make(map[string]string)
 	for _, file := range files {

@@ -37,8 +37,9 @@ type frame struct {
 	data   []byte
 }
 
-// snapLength is how many bytes of each frame a capture keeps, and captureMax how many frames it
-// keeps. The counts include the other frames, too.
+// snapLength is how many bytes of a data packet a capture keeps, and captureMax how many frames it
+// keeps. NHRP and other GRE in clear is kept whole: probes are as long as the tunnel's MTU. The
+// counts include the other frames, too.
 const (
 	snapLength = 256
 	captureMax = 100_000
@@ -73,7 +74,7 @@ func (n *Node) capture(device string, filter []bpf.Instruction) *Capture {
 		ended:  make(chan struct{}),
 		closed: make(chan struct{}),
 	}
-	if err := n.inside(func() (err error) {
+	if err := n.Inside(func() (err error) {
 		c.fd, c.ring, err = listen(device, filter)
 		return err
 	}); err != nil {
@@ -159,7 +160,14 @@ func (c *Capture) run() {
 
 // add takes one packet from the ring.
 func (c *Capture) add(at time.Time, from *unix.RawSockaddrLinklayer, data []byte, length int) {
+	keep := min(len(data), snapLength)
+	if swap(from.Protocol) == etherNHRP {
+		keep = len(data)
+	}
 	if p, ok := classify(swap(from.Protocol), data); ok {
+		if p.Kind == GRE {
+			keep = len(data)
+		}
 		p.At, p.Length, p.Sent = at, length, from.Pkttype == unix.PACKET_OUTGOING
 		p.Link, _ = netip.AddrFromSlice(from.Addr[:min(int(from.Halen), len(from.Addr))])
 		if from.Halen == 6 {
@@ -172,7 +180,7 @@ func (c *Capture) add(at time.Time, from *unix.RawSockaddrLinklayer, data []byte
 			at,
 			*from,
 			length,
-			slices.Clone(data[:min(len(data), snapLength)]),
+			slices.Clone(data[:keep]),
 		})
 	}
 }

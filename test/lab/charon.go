@@ -17,6 +17,7 @@ import (
 type Charon struct {
 	*Process
 	router *Router
+	vrf    string // the VRF that charon runs in; empty: none
 }
 
 // CharonSocket is the path of charon's VICI socket on every router: Debian's default.
@@ -59,6 +60,15 @@ func (r *Router) Charon() *Charon {
 	return r.startCharon()
 }
 
+// CharonIn is Charon in a VRF of the router, by `ip vrf exec`.
+func (r *Router) CharonIn(vrf string) *Charon {
+	r.net.Helper()
+	r.WriteFile("/etc/strongswan.conf", 0o644, strongswanConf+r.charonLog())
+	c := &Charon{router: r, vrf: vrf}
+	c.Start()
+	return c
+}
+
 // DebianCharon is Charon with the configuration of Debian's packages, to which it adds conf as a
 // file in /etc/strongswan.d.
 func (r *Router) DebianCharon(conf string) *Charon {
@@ -89,7 +99,11 @@ func (r *Router) startCharon() *Charon {
 func (c *Charon) Start() {
 	t := c.router.net
 	t.Helper()
-	c.Process = c.router.Node.Start("charon-output", nil, "/usr/lib/ipsec/charon")
+	command := []string{"/usr/lib/ipsec/charon"}
+	if c.vrf != "" {
+		command = append([]string{"ip", "vrf", "exec", c.vrf}, command...)
+	}
+	c.Process = c.router.Node.Start("charon-output", nil, command[0], command[1:]...)
 	t.Await("charon on "+c.router.Name+" answers", 20*time.Second, func() error {
 		if !c.Alive() {
 			t.Fatalf("charon on %s ended: %v\n%s", c.router.Name, c.err, c.Output())

@@ -48,6 +48,14 @@ type Packet struct {
 	Length   int        // in bytes, from the IP header on
 	SPI      uint32     // of an ESP packet, in UDP or not
 	GREProto uint16     // payload type of a GRE packet: 0x0800 data, 0x2001 NHRP
+	Echo     Echo       // of an ICMP echo message
+}
+
+// Echo is what an ICMP echo message says. It is zero for other packets.
+type Echo struct {
+	Reply  bool
+	ID     uint16 // of the flow
+	Number uint32 // of the request in its flow, from 0 on
 }
 
 // String returns a packet's kind, addresses and length.
@@ -107,6 +115,8 @@ func classify6(data []byte) (Packet, bool) {
 // read sets the fields of a packet that depend on the transport header.
 func (p *Packet) read(proto uint8, payload []byte) {
 	switch proto {
+	case 1:
+		p.readICMP(payload)
 	case 47:
 		p.Kind = GRE
 		if len(payload) >= 4 {
@@ -119,6 +129,17 @@ func (p *Packet) read(proto uint8, payload []byte) {
 		}
 	case 17:
 		p.readUDP(payload)
+	}
+}
+
+// readICMP is read for an ICMP header and what a Flow sends after it.
+func (p *Packet) readICMP(payload []byte) {
+	if len(payload) >= 12 && (payload[0] == echoRequest || payload[0] == echoReply) {
+		p.Echo = Echo{
+			Reply:  payload[0] == echoReply,
+			ID:     binary.BigEndian.Uint16(payload[4:]),
+			Number: binary.BigEndian.Uint32(payload[8:]),
+		}
 	}
 }
 

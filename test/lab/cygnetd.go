@@ -20,6 +20,7 @@ import (
 type Cygnetd struct {
 	*Process
 	Env    []string // variables that the next start adds to the daemon's environment
+	Via    []string // a command that the next start runs the daemon by; empty: none
 	router *Router
 	notify *net.UnixConn // receives what the daemon tells its service manager
 }
@@ -70,7 +71,9 @@ func (d *Cygnetd) Launch() {
 		"STATE_DIRECTORY=/var/lib/cygnet",
 	}
 	env = append(env, d.Env...)
-	d.Process = d.router.Node.Start("cygnetd", env, t.binary("cygnetd"), "-config", CygnetConfig)
+	args := append(d.Via[:len(d.Via):len(d.Via)],
+		d.router.program("cygnetd"), "-config", CygnetConfig)
+	d.Process = d.router.Node.Start("cygnetd", env, args[0], args[1:]...)
 }
 
 // Guard starts the daemon with -guard, as the unit does that guards the tunnels at boot. The daemon
@@ -78,14 +81,14 @@ func (d *Cygnetd) Launch() {
 func (r *Router) Guard() *Process {
 	r.net.Helper()
 	return r.Node.Start("cygnetd-guard", nil,
-		r.net.binary("cygnetd"), "-config", CygnetConfig, "-guard")
+		r.program("cygnetd"), "-config", CygnetConfig, "-guard")
 }
 
 // LeaveStopped runs the daemon with -leave, as the removal of the package does. The daemon then
 // takes away what an earlier daemon left when it was stopped.
 func (r *Router) LeaveStopped() (string, error) {
 	r.net.Helper()
-	return r.Try(r.net.binary("cygnetd"), "-config", CygnetConfig, "-leave")
+	return r.Try(r.program("cygnetd"), "-config", CygnetConfig, "-leave")
 }
 
 // listen opens the service manager's socket anew, so that it holds no message of an earlier run.
@@ -137,6 +140,27 @@ func (r *Router) Cygnet(args ...string) string {
 	return out
 }
 
+// StartCygnet starts the command cygnet on the router in the background. What the command prints is
+// in the process's log.
+func (r *Router) StartCygnet(label string, args ...string) *Process {
+	r.net.Helper()
+	return r.Node.Start(label, nil, r.program("cygnet"), args...)
+}
+
+// StartHooks starts cygnet hooks on the router without capabilities, as the unit does. The command
+// keeps its position in the file state.
+func (r *Router) StartHooks(state string) *Process {
+	r.net.Helper()
+	return r.Node.Start("hooks", nil, "setpriv", "--bounding-set=-all", "--inh-caps=-all",
+		"--no-new-privs", r.program("cygnet"), "hooks", "--state", state)
+}
+
+// Monitor starts cygnet monitor on the router with these further arguments.
+func (r *Router) Monitor(label string, args ...string) *Process {
+	r.net.Helper()
+	return r.Start(label, nil, r.program("cygnet"), append([]string{"monitor"}, args...)...)
+}
+
 // Exit codes of cygnet status for a router that does not work fully. The command prints the whole
 // status with these codes, too.
 const (
@@ -148,7 +172,7 @@ const (
 // problem, that is no failure of the command.
 func (r *Router) TryCygnet(args ...string) (string, error) {
 	r.net.Helper()
-	out, err := r.Try(r.net.binary("cygnet"), args...)
+	out, err := r.Try(r.program("cygnet"), args...)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && slices.Contains(args, "status") &&
 		(exit.ExitCode() == statusWrong || exit.ExitCode() == statusWarning) {
@@ -157,11 +181,18 @@ func (r *Router) TryCygnet(args ...string) (string, error) {
 	return out, err
 }
 
+// CygnetAs runs cygnet as a user without rights, in a group. It returns what cygnet printed.
+func (r *Router) CygnetAs(group string, args ...string) (string, error) {
+	r.net.Helper()
+	return r.Try("setpriv", append([]string{"--reuid=65534", "--regid=" + group, "--clear-groups",
+		"--no-new-privs", r.program("cygnet")}, args...)...)
+}
+
 // StatusCode runs cygnet status and returns its exit code, or -1 if it did not run, and what it
 // printed.
 func (r *Router) StatusCode() (int, string) {
 	r.net.Helper()
-	out, err := r.Try(r.net.binary("cygnet"), "status")
+	out, err := r.Try(r.program("cygnet"), "status")
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -203,6 +234,15 @@ func (r *Router) CygnetJSON(v any, list string) error {
 	return nil
 }
 
+// program returns the path of a program that the router runs.
+func (r *Router) program(name string) string {
+	r.net.Helper()
+	if r.Programs != "" {
+		return filepath.Join(r.Programs, name)
+	}
+	return r.net.binary(name)
+}
+
 // binary returns the path of a program that 'make build' made.
 func (n *Net) binary(name string) string {
 	n.Helper()
@@ -222,6 +262,6 @@ func (n *Net) binary(name string) string {
 func (r *Router) TryAsNobody(program string, args ...string) (string, error) {
 	r.net.Helper()
 	return r.Try("setpriv", append(
-		[]string{"--reuid=65534", "--regid=65534", "--clear-groups", r.net.binary(program)},
+		[]string{"--reuid=65534", "--regid=65534", "--clear-groups", r.program(program)},
 		args...)...)
 }

@@ -28,7 +28,11 @@ type Flow struct {
 	stop  chan struct{}
 	ended sync.WaitGroup
 	close func() // may be called any number of times
+	host  *Node  // the host that answers, if it is known
+	none  int    // replies that the host could not send before the flow began
 	buf   []byte // for one received packet
+
+	stopping atomic.Bool // Stop was called: the answers under way are still read
 
 	mu       sync.Mutex
 	sent     []time.Time
@@ -55,11 +59,13 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 		last:    -1,
 		refused: map[int]error{},
 	}
-	err := n.inside(func() (err error) {
-		f.fd, err = unix.Socket(
-			unix.AF_INET,
-			unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
-			unix.IPPROTO_ICMP)
+	family, protocol := unix.AF_INET, unix.IPPROTO_ICMP
+	if dst.Is6() {
+		family, protocol = unix.AF_INET6, unix.IPPROTO_ICMPV6
+	}
+	err := n.Inside(func() (err error) {
+		f.fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
+			protocol)
 		return err
 	})
 	if err == nil {
@@ -67,27 +73,40 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 		// them, they would count as lost on the way.
 		err = errors.Join(
 			unix.SetsockoptInt(f.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
-			attach(f.fd, answersTo(f.id)),
+			attach(f.fd, answersTo(f.id, dst.Is6())),
 		)
 	}
 	if err != nil {
 		n.net.Fatalf("flow %s: %v", f.Name, err)
 	}
+	f.AnsweredBy(n.net.hosts[dst])
 	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
 	f.ended.Go(f.run)
 	n.net.flows = append(n.net.flows, f)
 	return f
 }
 
-// Types of ICMP messages (RFC 792).
+// Types of ICMP messages (RFC 792, RFC 4443).
 const (
-	echoRequest = 8
-	echoReply   = 0
+	echoRequest  = 8
+	echoReply    = 0
+	echoRequest6 = 128
+	echoReply6   = 129
 )
 
 // answersTo returns a filter that passes only the answers to the requests of a flow. A raw socket
-// receives all ICMP packets of its node, each with its IP header.
-func answersTo(id uint16) []bpf.Instruction {
+// receives all ICMP packets of its node: those of IPv4 with their IP header, those of IPv6 without.
+func answersTo(id uint16, six bool) []bpf.Instruction {
+	if six {
+		return []bpf.Instruction{
+			bpf.LoadAbsolute{Off: 0, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: echoReply6, SkipTrue: 3},
+			bpf.LoadAbsolute{Off: 4, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(id), SkipTrue: 1},
+			bpf.RetConstant{Val: 65535},
+			bpf.RetConstant{Val: 0},
+		}
+	}
 	return []bpf.Instruction{
 		bpf.LoadMemShift{Off: 0}, // the length of the IP header
 		bpf.LoadIndirect{Off: 0, Size: 1},
@@ -112,7 +131,7 @@ func (f *Flow) run() {
 	for {
 		select {
 		case <-f.stop:
-			f.receive()
+			f.receiveLast()
 			return
 		case <-send.C:
 			f.sendOne()
@@ -126,17 +145,29 @@ func (f *Flow) run() {
 func (f *Flow) sendOne() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	packet := []byte{echoRequest, 0, 0, 0}
+	packet, to := []byte{echoRequest, 0, 0, 0}, f.to()
 	packet = binary.BigEndian.AppendUint16(packet, f.id)
 	packet = binary.BigEndian.AppendUint16(packet, uint16(len(f.sent)))
 	packet = binary.BigEndian.AppendUint32(packet, uint32(len(f.sent)))
 	packet = append(packet, make([]byte, 52)...)
-	binary.BigEndian.PutUint16(packet[2:], checksum(packet))
+	if f.dst.Is6() {
+		packet[0] = echoRequest6 // the kernel puts the checksum in
+	} else {
+		binary.BigEndian.PutUint16(packet[2:], checksum(packet))
+	}
 	f.sent, f.answered = append(f.sent, time.Now()), append(f.answered, false)
 	// A missing route is a loss like any other. No answer will come.
-	if err := unix.Sendto(f.fd, packet, 0, &unix.SockaddrInet4{Addr: f.dst.As4()}); err != nil {
+	if err := unix.Sendto(f.fd, packet, 0, to); err != nil {
 		f.refused[len(f.sent)-1] = err
 	}
+}
+
+// to returns the flow's destination as a socket knows it.
+func (f *Flow) to() unix.Sockaddr {
+	if f.dst.Is6() {
+		return &unix.SockaddrInet6{Addr: f.dst.As16()}
+	}
+	return &unix.SockaddrInet4{Addr: f.dst.As4()}
 }
 
 // checksum returns the Internet checksum (RFC 1071) of an even number of bytes.
@@ -170,18 +201,44 @@ func (f *Flow) receive() {
 	}
 }
 
+// receiveLast reads the answers that have arrived, and after Stop those that are under way.
+func (f *Flow) receiveLast() {
+	f.receive()
+	deadline := time.Now().Add(underway)
+	for f.stopping.Load() && f.awaitsLast() && time.Now().Before(deadline) {
+		wait := int(time.Until(deadline).Milliseconds()) + 1
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}}, wait)
+		f.receive()
+	}
+}
+
+// awaitsLast reports whether the last request that was sent may still be answered.
+func (f *Flow) awaitsLast() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := len(f.sent) - 1; i >= 0; i-- {
+		if f.refused[i] == nil {
+			return !f.answered[i] && f.err == nil
+		}
+	}
+	return false
+}
+
 // take records an answer. It ignores other packets: they can come from the time before the socket
 // had its filter.
 func (f *Flow) take(packet []byte) {
-	if len(packet) < 20 {
-		return
+	header, reply := 0, byte(echoReply6)
+	if f.dst.Is4() {
+		if len(packet) < 20 {
+			return
+		}
+		header, reply = int(packet[0]&15)*4, echoReply
 	}
-	header := int(packet[0]&15) * 4
 	if len(packet) < header+12 {
 		return
 	}
 	icmp := packet[header:]
-	if icmp[0] != echoReply || binary.BigEndian.Uint16(icmp[4:]) != f.id {
+	if icmp[0] != reply || binary.BigEndian.Uint16(icmp[4:]) != f.id {
 		return
 	}
 	f.mu.Lock()
@@ -190,6 +247,23 @@ func (f *Flow) take(packet []byte) {
 	if i < len(f.answered) && !f.answered[i] {
 		f.answered[i] = true
 		f.last = max(f.last, i)
+	}
+}
+
+// Requests is a filter for the flow's requests.
+func (f *Flow) Requests() Filter { return f.messages(false) }
+
+// Replies is a filter for the replies to the flow's requests.
+func (f *Flow) Replies() Filter { return f.messages(true) }
+
+// messages is Requests or Replies.
+func (f *Flow) messages(reply bool) Filter {
+	return func(p Packet) bool {
+		far := p.Dst
+		if reply {
+			far = p.Src
+		}
+		return p.Echo.ID == f.id && p.Echo.Reply == reply && far == f.dst
 	}
 }
 
@@ -234,11 +308,38 @@ func (f *Flow) unanswered(t time.Time) int {
 	return count
 }
 
+// AnsweredBy says which host answers the flow, for an address that the lab did not give the host. A
+// nil host is not known.
+func (f *Flow) AnsweredBy(host *Node) {
+	f.host = host
+	if host != nil {
+		f.none = host.unsentReplies()
+	}
+}
+
 // Loss returns what happened to the requests sent at or after t, up to the newest one that was
 // answered: how many the flow sent, how many of them were lost, and the longest outage. Later
 // requests do not count, since they may still be answered. To include a time up to now, call Back
 // first.
+//
+// Requests whose replies the host's kernel could not send, by its own count since the flow began,
+// do not count as lost: see unsentReplies.
 func (f *Flow) Loss(t time.Time) (sent, lost int, longest time.Duration) {
+	f.node.net.Helper()
+	sent, lost, longest = f.unansweredSince(t)
+	if lost == 0 || f.host == nil {
+		return sent, lost, longest
+	}
+	if unsent := f.host.unsentReplies() - f.none; unsent > 0 {
+		f.node.net.Logf("%s: of %d requests without an answer, %s could not send up to %d replies",
+			f.Name, lost, f.host.Name, unsent)
+		lost = max(0, lost-unsent)
+	}
+	return sent, lost, longest
+}
+
+// unansweredSince is Loss, but counts all requests without an answer.
+func (f *Flow) unansweredSince(t time.Time) (sent, lost int, longest time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	o := outage{most: 10 * f.every}
@@ -297,10 +398,12 @@ func (f *Flow) losses() string {
 	return text.String()
 }
 
-// Stop ends the flow. The results stay available. Stop fails the test if the flow could not read
-// answers.
+// Stop ends the flow. It waits for the answer to the last request, if that comes within a second,
+// so that no packet of the flow is under way when the test goes on to count others. The results
+// stay available. Stop fails the test if the flow could not read answers.
 func (f *Flow) Stop() {
 	f.node.net.Helper()
+	f.stopping.Store(true)
 	f.close()
 	if f.err != nil {
 		f.node.net.Fatalf("flow %s: %v", f.Name, f.err)

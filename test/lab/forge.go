@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,27 +22,30 @@ type Forgery struct {
 // Forger sends forgeries in turn, over and over, until Stop or the end of the network. In a
 // capture, Packet.Ether tells the Forger's packets from others.
 type Forger struct {
-	node  *Node
-	fd    int
 	stop  chan struct{}
 	ended sync.WaitGroup
 	close func() // may be called any number of times
 	sent  int
 }
 
-// Forge starts to send forgeries from the node, one per interval.
+// Forge starts to send forgeries from the node, one per interval. All are of one IP version.
 func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 	n.net.Helper()
-	f := &Forger{node: n, stop: make(chan struct{})}
-	err := n.inside(func() (err error) {
+	f := &Forger{stop: make(chan struct{})}
+	family := unix.AF_INET
+	if len(forgeries) > 0 && forgeries[0].To.Is6() {
+		family = unix.AF_INET6
+	}
+	var fd int
+	err := n.Inside(func() (err error) {
 		// With IPPROTO_RAW the kernel sends the IP header that it is given.
-		f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		fd, err = unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		return err
 	})
 	if err != nil {
 		n.net.Fatalf("forge on %s: %v", n.Name, err)
 	}
-	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, f.fd) })
+	f.close = sync.OnceFunc(func() { endTraffic(f.stop, &f.ended, fd) })
 	f.ended.Go(func() {
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
@@ -51,7 +55,7 @@ func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 				return
 			case <-tick.C:
 				g := forgeries[f.sent%len(forgeries)]
-				if unix.Sendto(f.fd, g.packet(), 0, &unix.SockaddrInet4{Addr: g.To.As4()}) == nil {
+				if unix.Sendto(fd, g.packet(), 0, g.destination()) == nil {
 					f.sent++
 				}
 			}
@@ -63,7 +67,28 @@ func (n *Node) Forge(interval time.Duration, forgeries ...Forgery) *Forger {
 
 // packet returns the packet, from its IP header on.
 func (g Forgery) packet() []byte {
-	return IPv4(g.From, g.To, unix.IPPROTO_GRE, append(greHeader(g.Key, g.Protocol), g.Payload...))
+	gre := append(greHeader(g.Key, g.Protocol), g.Payload...)
+	if g.To.Is6() {
+		return ipv6(g.From, g.To, unix.IPPROTO_GRE, gre)
+	}
+	return IPv4(g.From, g.To, unix.IPPROTO_GRE, gre)
+}
+
+// destination returns the address to send the packet to.
+func (g Forgery) destination() unix.Sockaddr {
+	if g.To.Is6() {
+		return &unix.SockaddrInet6{Addr: g.To.As16()}
+	}
+	return &unix.SockaddrInet4{Addr: g.To.As4()}
+}
+
+// ipv6 returns an IPv6 packet with this payload.
+func ipv6(from, to netip.Addr, next uint8, payload []byte) []byte {
+	src, dst := from.As16(), to.As16()
+	h := []byte{0x60, 0, 0, 0}
+	h = binary.BigEndian.AppendUint16(h, uint16(len(payload)))
+	h = append(h, next, 64)
+	return slices.Concat(h, src[:], dst[:], payload)
 }
 
 // IPv4 returns an IPv4 packet with this payload.
@@ -87,7 +112,7 @@ func (f *Forger) Stop() int {
 func (n *Node) Ether(device string) [6]byte {
 	n.net.Helper()
 	var link *net.Interface
-	if err := n.inside(func() (err error) {
+	if err := n.Inside(func() (err error) {
 		link, err = net.InterfaceByName(device)
 		return err
 	}); err != nil || len(link.HardwareAddr) != 6 {

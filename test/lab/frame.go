@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendFrame sends an IPv4 packet through a device of the node to the Ethernet address to. The
+// SendFrame sends an IP packet through a device of the node to the Ethernet address to. The
 // kernel sends the packet as it is: it looks up no route and no IPsec policy for the packet.
 func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
 	n.net.Helper()
-	err := n.inside(func() error {
+	err := n.Inside(func() error {
 		link, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
@@ -22,8 +22,12 @@ func (n *Node) SendFrame(device string, to [6]byte, packet []byte) {
 			return err
 		}
 		defer unix.Close(fd)
+		protocol := uint16(unix.ETH_P_IP)
+		if packet[0]>>4 == 6 {
+			protocol = unix.ETH_P_IPV6
+		}
 		address := &unix.SockaddrLinklayer{
-			Protocol: swap(unix.ETH_P_IP),
+			Protocol: swap(protocol),
 			Ifindex:  link.Index,
 			Halen:    6,
 		}
@@ -55,7 +59,7 @@ type Bulk struct {
 func (n *Node) Bulk(to *Node, address netip.Addr, pause time.Duration) *Bulk {
 	n.net.Helper()
 	var listener net.Listener
-	if err := to.inside(func() (err error) {
+	if err := to.Inside(func() (err error) {
 		listener, err = net.Listen("tcp", netip.AddrPortFrom(address, 5001).String())
 		return err
 	}); err != nil {
@@ -80,7 +84,7 @@ func (n *Node) Bulk(to *Node, address netip.Addr, pause time.Duration) *Bulk {
 			}
 		}
 	}()
-	if err := n.inside(func() (err error) {
+	if err := n.Inside(func() (err error) {
 		b.conn, err = net.Dial("tcp", netip.AddrPortFrom(address, 5001).String())
 		return err
 	}); err != nil {

@@ -12,7 +12,7 @@ import (
 func (n *Node) SendGRE(to netip.Addr, key uint32, protocol uint16, payload []byte) {
 	n.net.Helper()
 	packet := append(greHeader(key, protocol), payload...)
-	err := n.inside(func() error {
+	err := n.Inside(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_GRE)
 		if err != nil {
 			return fmt.Errorf("open a raw socket: %w", err)

@@ -20,7 +20,7 @@ type GRESocket struct {
 func (n *Node) GRESocket(key uint32) *GRESocket {
 	n.net.Helper()
 	s := &GRESocket{key: key}
-	err := n.inside(func() (err error) {
+	err := n.Inside(func() (err error) {
 		s.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_GRE)
 		return err
 	})

@@ -47,6 +47,9 @@ type Net struct {
 	inet   *Node  // the node with the bridge that stands for the Internet
 	nodes  []*Node
 
+	// hosts has the nodes of the hosts by their addresses.
+	hosts map[netip.Addr]*Node
+
 	captures []*Capture
 	flows    []*Flow
 	forgers  []*Forger
@@ -62,7 +65,11 @@ var networks atomic.Int32
 // at once. The network ends with the test.
 func New(t T) *Net {
 	t.Helper()
-	n := &Net{T: t, prefix: fmt.Sprintf("lab%d", networks.Add(1))}
+	n := &Net{
+		T:      t,
+		prefix: fmt.Sprintf("lab%d", networks.Add(1)),
+		hosts:  make(map[netip.Addr]*Node),
+	}
 	n.dir = filepath.Join(base, n.prefix)
 	if err := os.RemoveAll(n.dir); err != nil {
 		t.Fatalf("empty the lab's directory: %v", err)

@@ -27,6 +27,9 @@ type Mesh struct {
 	// Spoke4 has 10.255.0.14 and 172.16.4.0/24, and is behind the same NAT box as spoke1, so that
 	// its NBMA address is 192.0.2.11 too. It is nil unless an option adds it.
 	Spoke4 *Site
+
+	// More has the spokes that MoreSpokes adds.
+	More []*Site
 }
 
 // Site is one router of a mesh. Nothing runs on the router until Start, so that a scenario can
@@ -52,6 +55,9 @@ type Site struct {
 
 	Rules []string // peer rules, as Rule makes them
 
+	// Further has the lines of further tables, such as those of a second interface.
+	Further []string
+
 	Charon *Charon  // nil before Start, and without IPsec
 	Daemon *Cygnetd // nil before Start
 
@@ -67,6 +73,10 @@ type meshConfig struct {
 	shared bool            // spoke1 and spoke2 are behind one NAT box
 	third  bool            // the mesh has a third spoke
 	fourth bool            // the mesh has a fourth spoke, behind the box of spoke1 and spoke2
+
+	more int // spokes beyond the third
+
+	machine bool // spoke1 is this machine
 }
 
 // SpokeBehindNAT puts a spoke behind a NAT box of its own. The box has the spoke's usual address.
@@ -89,6 +99,14 @@ func ThreeSpokesBehindOneNAT() MeshOption {
 
 // ThirdSpoke adds a third spoke without NAT.
 func ThirdSpoke() MeshOption { return func(c *meshConfig) { c.third = true } }
+
+// MoreSpokes is ThirdSpoke with n further spokes without NAT: spoke4 has 192.0.2.14, 10.255.0.14
+// and 172.16.4.0/24, and so on.
+func MoreSpokes(n int) MeshOption { return func(c *meshConfig) { c.third, c.more = true, n } }
+
+// Spoke1OnMachine makes this machine spoke1, as OnMachine says. Its daemons are the machine's
+// services, not those that Start starts.
+func Spoke1OnMachine() MeshOption { return func(c *meshConfig) { c.machine = true } }
 
 // NewMesh makes a mesh on which nothing runs yet.
 func NewMesh(t T, options ...MeshOption) *Mesh {
@@ -122,6 +140,13 @@ func NewMesh(t T, options ...MeshOption) *Mesh {
 		m.Spoke4 = m.site("spoke4", "192.0.2.11", 4, c, Addr("10.1.0.4/24"), BehindNAT(box))
 		m.Hub.routes = append(m.Hub.routes, "172.16.4.0/24 via 10.255.0.14")
 	}
+	for n := range c.more {
+		number := 4 + n
+		m.More = append(m.More,
+			m.site(fmt.Sprintf("spoke%d", number), fmt.Sprintf("192.0.2.%d", 10+number), number, c))
+		m.Hub.routes = append(m.Hub.routes,
+			fmt.Sprintf("172.16.%d.0/24 via 10.255.0.%d", number, 10+number))
+	}
 	for _, s := range m.Sites()[1:] {
 		s.Interface = append(s.Interface, `nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true")
 		s.routes = []string{"172.16.0.0/16 via 10.255.0.1"}
@@ -142,6 +167,9 @@ func (m *Mesh) site(name, public string, number int, c meshConfig, options ...Ro
 		options = append(options, Addr(fmt.Sprintf("10.%d.0.2/24", number)), BehindNAT(box))
 	default:
 		options = append(options, Addr(public+"/24"))
+		if c.machine && number == 1 {
+			options = append(options, OnMachine())
+		}
 	}
 	overlay := netip.AddrFrom4([4]byte{10, 255, 0, byte(10 + number)})
 	if number == 0 {
@@ -181,7 +209,7 @@ func (m *Mesh) Sites() []*Site {
 	if m.Spoke4 != nil {
 		sites = append(sites, m.Spoke4)
 	}
-	return sites
+	return append(sites, m.More...)
 }
 
 // Add appends lines to the table [interface.gre1] of all sites.
@@ -231,7 +259,7 @@ func (s *Site) Config() string {
 	if len(s.IPsec) > 0 {
 		text += "\n[interface.gre1.ipsec]\n" + strings.Join(s.IPsec, "\n") + "\n"
 	}
-	return text + "\n" + strings.Join(s.Rules, "\n")
+	return text + "\n" + strings.Join(s.Rules, "\n") + "\n" + strings.Join(s.Further, "\n")
 }
 
 // Start starts charon, if the site has IPsec, then the daemon, and sets the routes to the other
@@ -263,6 +291,6 @@ func (s *Site) UseRoutes(routes ...string) { s.routes = routes }
 func (s *Site) SetRoutes() {
 	s.net.Helper()
 	for _, r := range s.routes {
-		s.IP("route replace " + r + " dev gre1 onlink")
+		s.IP(strings.Join(s.vrf.of("vrf", "route replace "+r+" dev gre1 onlink"), " "))
 	}
 }

@@ -1,6 +1,12 @@
 package lab
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
 
 // Masquerade sets how the box chooses source ports from now on. Without random it keeps a router's
 // port where it can, as Linux does by default and most home routers do. With random it chooses a
@@ -41,4 +47,24 @@ func (b *NAT) Forward(r *Router) {
 	b.net.Helper()
 	b.Iptables("-t", "nat", "-A", "PREROUTING", "-i", "eth0", "-d", b.Public.String(),
 		"-j", "DNAT", "--to-destination", r.NBMA.String())
+}
+
+// Forget makes the box forget its mappings for packets to an address. Packets from there are
+// strangers to it until a router behind it sends something there again.
+func (b *NAT) Forget(peer netip.Addr) {
+	b.net.Helper()
+	filter := &netlink.ConntrackFilter{}
+	err := filter.AddIP(netlink.ConntrackOrigDstIP, peer.AsSlice())
+	if err == nil {
+		err = b.netlink(unix.NETLINK_NETFILTER, func(h *netlink.Handle) error {
+			n, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+			if err == nil && n == 0 {
+				return fmt.Errorf("it has none")
+			}
+			return err
+		})
+	}
+	if err != nil {
+		b.net.Fatalf("%s: forget the mappings to %s: %v", b.Name, peer, err)
+	}
 }

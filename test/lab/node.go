@@ -22,6 +22,10 @@ type Node struct {
 	ns   *os.File   // the network namespace
 	mnt  *os.File   // the mount namespace
 	jobs []*Process // the programs that Start started
+
+	machine bool // the node is this machine: it has no namespaces and no files of its own
+
+	vrf vrf // where Routes, NextHop, Ping and Reaches look
 }
 
 // own lists the paths of /etc that each node has for itself. All other paths are the host's.
@@ -44,12 +48,26 @@ func (n *Net) node(name string) *Node {
 	if err := node.create(); err != nil {
 		n.Fatalf("make node %s: %v", name, err)
 	}
+	n.setUp(node)
+	return node
+}
+
+// setUp adds a node to the network, and sets its kernel's parameters.
+func (n *Net) setUp(node *Node) {
+	n.Helper()
 	n.nodes = append(n.nodes, node)
 	n.ip(node, "link set lo up")
 	node.Sysctl("net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0",
-		"net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0",
-		"net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
-	return node
+		"net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0")
+	if HasIPv6() {
+		node.Sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+	}
+}
+
+// HasIPv6 reports whether the kernel has IPv6. One booted with ipv6.disable=1 has none.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6/conf")
+	return err == nil
 }
 
 // netns returns the name of the node's namespaces.
@@ -156,6 +174,7 @@ func (n *Node) mounts() error {
 		mount(at("var-lib"), "/var/lib", "", unix.MS_BIND),
 		mount("sysfs", "/sys", "sysfs", 0), // shows the devices of the network namespace
 		mount("bpf", "/sys/fs/bpf", "bpf", 0),
+		mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0), // `ip vrf exec` makes groups there
 	)
 }
 
@@ -200,8 +219,11 @@ func mount(source, target, fstype string, flags uintptr) error {
 	return nil
 }
 
-// inside runs f on a thread that is in the node's namespaces, and returns f's error.
-func (n *Node) inside(f func() error) error {
+// Inside runs f on a thread that is in the node's namespaces, and returns f's error.
+func (n *Node) Inside(f func() error) error {
+	if n.machine {
+		return f()
+	}
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // the thread stays locked, as in create
@@ -227,6 +249,9 @@ func (n *Node) enter() error {
 // Path returns the path by which the test reaches a file that the node has under /run, /var/lib or
 // /etc.
 func (n *Node) Path(inside string) string {
+	if n.machine {
+		return inside
+	}
 	if rest, ok := strings.CutPrefix(inside, "/var/lib/"); ok {
 		return filepath.Join(n.dir, "var-lib", rest)
 	}
@@ -248,7 +273,7 @@ func (n *Node) WriteFile(inside string, mode os.FileMode, text string) {
 // Sysctl sets kernel parameters of the node. Each setting is "name=value".
 func (n *Node) Sysctl(settings ...string) {
 	n.net.Helper()
-	err := n.inside(func() error {
+	err := n.Inside(func() error {
 		var errs []error
 		for _, s := range settings {
 			name, value, _ := strings.Cut(s, "=")
@@ -270,6 +295,10 @@ func (n *Node) IP(lines ...string) {
 
 // close ends all processes of the node and removes its namespaces.
 func (n *Node) close() {
+	if n.machine {
+		n.closeMachine()
+		return
+	}
 	n.killAll()
 	for _, f := range []*os.File{n.mnt, n.ns} {
 		if f != nil {

@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"encoding/binary"
+	"math"
 	"os"
 )
 
@@ -10,8 +11,8 @@ import (
 const cookedLength = 16
 
 // WritePcap writes what the capture has seen so far to a pcap file, with times in nanoseconds. The
-// file has the first snapLength bytes of the first captureMax frames. NHRP packets of a scenario
-// are short enough to be there whole. WritePcap returns an error if it cannot write the file.
+// file has the first snapLength bytes of the first captureMax frames, and NHRP packets whole.
+// WritePcap returns an error if it cannot write the file.
 func (c *Capture) WritePcap(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -28,7 +29,7 @@ func (c *Capture) WritePcap(path string) error {
 	h = le.AppendUint16(h, 2)
 	h = le.AppendUint16(h, 4)
 	h = le.AppendUint64(h, 0)
-	h = le.AppendUint32(h, snapLength+cookedLength)
+	h = le.AppendUint32(h, math.MaxUint16+cookedLength)
 	// Linux cooked capture: a header of its own stands for all that precedes the network header.
 	h = le.AppendUint32(h, 113)
 	w.Write(h)

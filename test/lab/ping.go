@@ -13,13 +13,14 @@ import (
 // Ping sends count echo requests, one every 50 ms, and fails the test unless all are answered.
 func (n *Node) Ping(dst netip.Addr, count int) {
 	n.net.Helper()
-	n.Run("ping", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3", dst.String())
+	n.Run("ping", n.vrf.of("-I", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3",
+		dst.String())...)
 }
 
 // Reaches sends one echo request. It returns nil if the request is answered within a second, and
 // otherwise an error for Await.
 func (n *Node) Reaches(dst netip.Addr) error {
-	out, err := n.Try("ping", "-n", "-c", "1", "-W", "1", dst.String())
+	out, err := n.Try("ping", n.vrf.of("-I", "-n", "-c", "1", "-W", "1", dst.String())...)
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(out))
 	}

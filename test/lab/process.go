@@ -50,7 +50,7 @@ func (n *Node) Try(name string, args ...string) (string, error) {
 	cmd := command(name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
-	if err := n.inside(cmd.Start); err != nil {
+	if err := n.Inside(cmd.Start); err != nil {
 		return "", fmt.Errorf("start %s on %s: %w", name, n.Name, err)
 	}
 	timer := time.AfterFunc(runFor, func() { cmd.Process.Kill() })
@@ -100,7 +100,7 @@ func (n *Node) Start(label string, env []string, name string, args ...string) *P
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := n.inside(p.cmd.Start); err != nil {
+	if err := n.Inside(p.cmd.Start); err != nil {
 		n.net.Fatalf("start %s on %s: %v", label, n.Name, err)
 	}
 	go func() {

@@ -21,7 +21,7 @@ type ring struct {
 // A ring has room for the packets that cross a device while the test waits for the processor.
 const (
 	ringSlots = 8192
-	slotSize  = 512 // some 70 bytes of header, then the first bytes of a packet
+	slotSize  = 2048 // some 70 bytes of header, then a packet; probes are as long as the MTU
 	ringBlock = 64 << 10
 )
 

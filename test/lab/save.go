@@ -23,6 +23,7 @@ var views = []struct{ file, command string }{
 		"sas",
 		"[ -S /run/charon.vici ] && { timeout 10 swanctl --list-sas; timeout 10 swanctl --list-conns; }",
 	},
+	{"journal", "[ ! -d /run/systemd/system ] || journalctl --boot --no-pager -o short-precise"},
 	{"cygnet", `[ -S /run/cygnet/cygnet.sock ] && for what in status peers bindings shortcuts nhs routes sas; do
 		echo "== $what"; timeout 10 "$CYGNET" "$what"; done`},
 }

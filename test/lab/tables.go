@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -13,7 +15,8 @@ import (
 )
 
 // Neighbors returns the NBMA addresses of the neighbours on a tunnel, by overlay address. It
-// returns none if the node has no such device.
+// returns none if the node has no such device. For a neighbour at an IPv6 address, it returns the
+// one to which the device for the neighbour's name sends.
 func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 	n.net.Helper()
 	table := map[netip.Addr]netip.Addr{}
@@ -35,7 +38,7 @@ func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 			}
 			at, ok := netip.AddrFromSlice(nbma)
 			if ok && !dst.Unmap().IsMulticast() {
-				table[dst.Unmap()] = at.Unmap()
+				table[dst.Unmap()] = linkedTo(h, link.Attrs().Index, at.Unmap())
 			}
 		}
 		return err
@@ -46,16 +49,42 @@ func (n *Node) Neighbors(device string) map[netip.Addr]netip.Addr {
 	return table
 }
 
-// Route is a route of a node's main table, in the notation of iproute2.
+// linkedTo returns the address to which the device of a tunnel sends that is for a neighbour's name
+// in 0.254.0.0/16. It returns any other address as it is, and a name without a device too.
+func linkedTo(h *netlink.Handle, device int, nbma netip.Addr) netip.Addr {
+	b := nbma.As4()
+	if b[0] != 0 || b[1] != 254 {
+		return nbma
+	}
+	links, err := h.LinkList()
+	if err != nil {
+		return nbma
+	}
+	for _, l := range links {
+		tunnel, is := l.(*netlink.Gretun)
+		name := fmt.Sprintf("cyg6-%02x%02x-%d", b[2], b[3], device)
+		if !is || l.Attrs().Name != name {
+			continue
+		}
+		if remote, ok := netip.AddrFromSlice(tunnel.Remote); ok {
+			return remote
+		}
+	}
+	return nbma
+}
+
+// Route is a route of a node, in the notation of iproute2.
 type Route struct {
 	Dst      string // "default", a prefix, or the address of a host route
 	Gateway  netip.Addr
 	Device   string
 	Protocol string
 	Metric   int
+	MTU      int // 0: none of its own
 }
 
-// Routes lists the routes of the main table whose destination is a prefix or lies inside it.
+// Routes lists the routes of the main table, or of the node's VRF, whose destination is a prefix or
+// lies inside it.
 func (n *Node) Routes(inside string) []Route {
 	n.net.Helper()
 	within := addr(n.net, inside)
@@ -69,18 +98,22 @@ func (n *Node) Routes(inside string) []Route {
 		if within.Addr().Is6() {
 			family = netlink.FAMILY_V6
 		}
-		main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-		routes, err := h.RouteListFiltered(family, main, netlink.RT_FILTER_TABLE)
+		table := &netlink.Route{Table: cmp.Or(n.vrf.table, unix.RT_TABLE_MAIN)}
+		routes, err := h.RouteListFiltered(family, table, netlink.RT_FILTER_TABLE)
 		list = nil
 		for _, r := range routes {
+			if r.Type != unix.RTN_UNICAST {
+				continue // the table of a VRF has its local routes, too
+			}
 			dst := destination(&r, within.Addr().Is6())
 			if dst.Bits() < within.Bits() || !within.Contains(dst.Addr()) {
 				continue
 			}
 			gateway, _ := netip.AddrFromSlice(r.Gw)
 			device := devices[r.LinkIndex]
-			list = append(list,
-				Route{notation(dst), gateway.Unmap(), device, r.Protocol.String(), r.Priority})
+			list = append(list, Route{
+				notation(dst), gateway.Unmap(), device, r.Protocol.String(), r.Priority, r.MTU,
+			})
 		}
 		return err
 	})
@@ -129,13 +162,15 @@ func notation(dst netip.Prefix) string {
 	return dst.String()
 }
 
-// NextHop returns the gateway that the kernel uses for a destination. It returns the zero address
+// NextHop returns the gateway that the kernel uses for a destination, in the node's VRF if it has
+// one. It returns the zero address
 // if the destination is on the link or no route leads to it.
 func (n *Node) NextHop(dst netip.Addr) netip.Addr {
 	n.net.Helper()
 	var gateway netip.Addr
 	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
-		routes, err := h.RouteGet(dst.AsSlice())
+		routes, err := h.RouteGetWithOptions(dst.AsSlice(),
+			&netlink.RouteGetOptions{VrfName: n.vrf.name})
 		for _, r := range routes {
 			gateway, _ = netip.AddrFromSlice(r.Gw)
 		}
@@ -150,18 +185,35 @@ func (n *Node) NextHop(dst netip.Addr) netip.Addr {
 // HasDevice reports whether the node has a network device of that name.
 func (n *Node) HasDevice(name string) bool {
 	n.net.Helper()
-	has := true
+	has, _ := n.device(name)
+	return has
+}
+
+// IsUp reports whether the node has a network device of that name, and it is up, so that it takes
+// routes.
+func (n *Node) IsUp(name string) bool {
+	n.net.Helper()
+	_, up := n.device(name)
+	return up
+}
+
+// device reports whether the node has a network device, and whether that is up.
+func (n *Node) device(name string) (has, up bool) {
+	n.net.Helper()
 	err := n.netlink(unix.NETLINK_ROUTE, func(h *netlink.Handle) error {
-		_, err := h.LinkByName(name)
+		l, err := h.LinkByName(name)
 		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			has, err = false, nil
+			return nil
+		}
+		if err == nil {
+			has, up = true, l.Attrs().Flags&net.FlagUp != 0
 		}
 		return err
 	})
 	if err != nil {
 		n.net.Fatalf("%s: look for device %s: %v", n.Name, name, err)
 	}
-	return has
+	return has, up
 }
 
 // XfrmState is an ESP state of the kernel: one direction of an IPsec SA.

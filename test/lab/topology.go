@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 )
@@ -12,8 +13,14 @@ type Router struct {
 	NBMA netip.Addr   // the router's own address; behind NAT, other routers see another one
 	LAN  netip.Prefix // zero if the router has no LAN
 
+	// Programs is the folder of the router's cygnetd and cygnet. If it is empty, the router has
+	// those that 'make build' made.
+	Programs string
+
 	lan   netip.Prefix // the router's own address in the LAN, with the prefix length
 	ports int          // number of hosts on the LAN
+	port  string       // how the names of the devices towards the hosts begin; empty: port
+	on    string       // the device of the LAN; empty: lan0
 }
 
 // NAT is a node that gives the packets of the routers behind it its own source address on the
@@ -35,6 +42,7 @@ type Host struct {
 // routerConfig is what the options of a router set.
 type routerConfig struct {
 	addr, lan string // address and prefix length each; lan may be empty
+	machine   bool   // the router is this machine
 	nat       *NAT
 	gateway   string // of the default route; empty: the router has none
 }
@@ -56,6 +64,11 @@ func BehindNAT(nat *NAT) RouterOption { return func(c *routerConfig) { c.nat = n
 // Via gives a router on the underlay a default route. A router behind NAT has one anyway.
 func Via(gateway string) RouterOption { return func(c *routerConfig) { c.gateway = gateway } }
 
+// OnMachine makes this machine the router, with the services and files that it has. Its device on
+// the underlay is down and has no address: giving it the address is up to the machine's own
+// services. Of one network at most one router can be the machine.
+func OnMachine() RouterOption { return func(c *routerConfig) { c.machine = true } }
+
 // Router adds a router. The name is at most 11 characters long.
 func (n *Net) Router(name string, options ...RouterOption) *Router {
 	n.Helper()
@@ -63,28 +76,53 @@ func (n *Net) Router(name string, options ...RouterOption) *Router {
 	for _, o := range options {
 		o(&c)
 	}
-	r := &Router{Node: n.node(name), NBMA: addr(n, c.addr).Addr()}
+	r := &Router{NBMA: addr(n, c.addr).Addr()}
+	if c.machine {
+		r.Node = n.machine(name)
+	} else {
+		r.Node = n.node(name)
+	}
 	if c.nat != nil {
-		c.nat.connect(r.Node)
+		c.nat.Connect(r.Node, "eth0")
 		c.gateway = c.nat.inside.Addr().String()
 	} else {
 		n.connect(r.Node, "eth0")
 	}
-	r.IP("addr add "+c.addr+" dev eth0", "link set eth0 up")
+	if !c.machine {
+		r.IP("addr add "+c.addr+" dev eth0", "link set eth0 up")
+	}
 	if c.gateway != "" {
 		r.IP("route add default via " + c.gateway)
 	}
-	r.Sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+	r.Sysctl("net.ipv4.ip_forward=1")
+	if HasIPv6() {
+		r.Sysctl("net.ipv6.conf.all.forwarding=1")
+	}
 	if c.lan != "" {
-		r.lan = addr(n, c.lan)
-		r.LAN = r.lan.Masked()
-		r.IP("link add lan0 type bridge",
-			"link add lan0-up type dummy",
-			"link set lan0-up master lan0 up",
-			"link set lan0 up",
-			"addr add "+c.lan+" dev lan0")
+		r.makeLAN("lan0", c.lan)
 	}
 	return r
+}
+
+// makeLAN makes a LAN of the router, in which the router has the address prefix.
+func (r *Router) makeLAN(device, prefix string) {
+	r.net.Helper()
+	r.lan = addr(r.net, prefix)
+	r.LAN = r.lan.Masked()
+	r.IP("link add "+device+" type bridge",
+		"link add "+device+"-up type dummy",
+		"link set "+device+"-up master "+device+" up",
+		"link set "+device+" up",
+		"addr add "+prefix+" dev "+device)
+}
+
+// SecondLAN gives the router another LAN, the device lan1, which may have the prefix of the first.
+// It returns the router with that LAN in the place of the first one, for Host.
+func (r *Router) SecondLAN(prefix string) *Router {
+	r.net.Helper()
+	second := &Router{Node: r.Node, NBMA: r.NBMA, port: "second", on: "lan1"}
+	second.makeLAN("lan1", prefix)
+	return second
 }
 
 // NAT adds a NAT box. The box has the address public on the underlay and the address inside towards
@@ -100,13 +138,13 @@ func (n *Net) NAT(name, public, inside string) *NAT {
 	return box
 }
 
-// connect joins the device eth0 of a node to the inside of the box.
-func (b *NAT) connect(node *Node) {
+// Connect joins a device of a node to the inside of the box. The device is down.
+func (b *NAT) Connect(node *Node, device string) {
 	b.net.Helper()
 	port := fmt.Sprintf("port%d", b.ports)
 	b.ports++
 	b.IP(
-		fmt.Sprintf("link add %s type veth peer name eth0 netns %s", port, node.netns()),
+		fmt.Sprintf("link add %s type veth peer name %s netns %s", port, device, node.netns()),
 		fmt.Sprintf("link set %s master in0 up", port))
 }
 
@@ -131,11 +169,28 @@ func (r *Router) Host(name string) *Host {
 		ip = ip.Next()
 	}
 	h := &Host{Node: t.node(name), Addr: ip}
-	port := fmt.Sprintf("port%d", r.ports)
+	if t.hosts[ip] == nil { // another VRF may have the same addresses
+		t.hosts[ip] = h.Node
+	}
+	port := fmt.Sprintf("%s%d", cmp.Or(r.port, "port"), r.ports)
 	r.ports++
 	r.IP(fmt.Sprintf("link add %s type veth peer name eth0 netns %s", port, h.netns()),
-		fmt.Sprintf("link set %s master lan0 up", port))
+		fmt.Sprintf("link set %s master %s up", port, cmp.Or(r.on, "lan0")))
 	h.IP(fmt.Sprintf("addr add %s/%d dev eth0", ip, r.lan.Bits()), "link set eth0 up",
 		"route add default via "+r.lan.Addr().String())
 	return h
+}
+
+// JoinLAN connects a router that has no LAN to the LAN of another router. The prefix is the
+// router's address in that LAN with the prefix length.
+func (r *Router) JoinLAN(of *Router, prefix string) {
+	t := r.net
+	t.Helper()
+	port := fmt.Sprintf("port%d", of.ports)
+	of.ports++
+	of.IP(fmt.Sprintf("link add %s type veth peer name lan0 netns %s", port, r.netns()),
+		fmt.Sprintf("link set %s master lan0 up", port))
+	r.lan = addr(t, prefix)
+	r.LAN = r.lan.Masked()
+	r.IP("link set lan0 up", "addr add "+prefix+" dev lan0")
 }

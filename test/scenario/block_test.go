@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -31,9 +32,20 @@ func shutOut(s *lab.Site, overlay, nbma netip.Addr) error {
 	return nil
 }
 
-// loggedAt returns the time of the first line in a site's daemon log that has all of these words,
-// or the zero time if no line has them.
-func loggedAt(s *lab.Site, words ...string) time.Time {
+// loggedAt awaits a line in the log of a site's daemon that has all of these words, and returns the
+// time of the first such line. The daemon may write it after others have seen what it tells of.
+func loggedAt(m *lab.Mesh, s *lab.Site, words ...string) (at time.Time) {
+	m.Helper()
+	m.Await(fmt.Sprintf("%s logs %q", s.Name, words), soon, func() error {
+		at = lineAt(s, words...)
+		return lab.True(!at.IsZero(), "no line has them")
+	})
+	return at
+}
+
+// lineAt returns the time of the first line in a site's daemon log that has all of these words, or
+// the zero time if no line has them.
+func lineAt(s *lab.Site, words ...string) time.Time {
 	for line := range strings.Lines(s.Daemon.Output()) {
 		if stamp, ok := strings.CutPrefix(strings.Fields(line + " -")[0], "time="); ok &&
 			contains(line, words...) {
@@ -48,8 +60,8 @@ func loggedAt(s *lab.Site, words ...string) time.Time {
 // of its shortcut to spoke2, within blockTime of begun.
 func takesEffect(t *testing.T, m *lab.Mesh, begun time.Time) {
 	t.Helper()
-	binding := loggedAt(m.Hub, "binding ended", "spoke2").Sub(begun)
-	shortcut := loggedAt(m.Spoke1, "shortcut ended", "shut out").Sub(begun)
+	binding := loggedAt(m, m.Hub, "binding ended", "spoke2").Sub(begun)
+	shortcut := loggedAt(m, m.Spoke1, "shortcut ended", "shut out").Sub(begun)
 	t.Logf("the hub's binding ended after %v, the shortcut on the other spoke after %v", binding,
 		shortcut)
 	if max(binding, shortcut) > blockTime || min(binding, shortcut) < -blockTime {
@@ -130,7 +142,7 @@ func TestBlock(t *testing.T) {
 		return shutOut(m.Spoke1, m.Spoke2.Overlay, m.Spoke2.Public)
 	})
 	traffic.Stop()
-	blocked := loggedAt(m.Hub, "identity blocked")
+	blocked := loggedAt(m, m.Hub, "identity blocked")
 	takesEffect(t, m, blocked)
 	for _, e := range ends {
 		e.within(t, blocked, blockTime)

@@ -98,7 +98,7 @@ var clearCauses = []clearCause{
 // policies that charon sets to let traffic bypass IPsec have no effect at all.
 func TestNothingLeavesInClear(t *testing.T) {
 	m := lab.NewMesh(t)
-	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
+	sender := m.Router("sender", lab.Addr("192.0.2.66/24"))
 	// The first cause exists before the daemon, charon and any SA.
 	first := clearCauses[0]
 	first.do(m.Spoke1, m.Hub)
@@ -180,18 +180,18 @@ func TestNothingLeavesInClear(t *testing.T) {
 		})
 	}
 
-	// On the way in: a stranger sends packets in the name of a registered spoke.
+	// On the way in: an unauthenticated sender sends packets in the name of a registered spoke.
 	inside := m.Hub.Capture("gre1")
 	m.Hub.Sysctl("net/ipv4/conf/eth0/disable_policy=1")
 	before, err := clearGRE(m.Hub)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger.Forge(10*time.Millisecond,
+	sender.Forge(10*time.Millisecond,
 		lab.Forgery{From: m.Spoke1.Public, To: m.Hub.Public, Key: 42, Protocol: 0x0800,
 			Payload: lab.IPv4(forged, m.Hub.Host.Addr, 17,
 				[]byte{0x30, 0x39, 0x30, 0x39, 0, 8, 0, 0})})
-	m.Await("the hub stops what a stranger sends", soon, func() error {
+	m.Await("the hub stops what comes in clear", soon, func() error {
 		now, err := clearGRE(m.Hub)
 		if err != nil {
 			return err
@@ -203,7 +203,7 @@ func TestNothingLeavesInClear(t *testing.T) {
 		return wrong(m.Hub, "net/ipv4/conf/eth0/disable_policy is 1")
 	})
 	if n := inside.Count(func(p lab.Packet) bool { return p.Src == forged }); n > 0 {
-		t.Errorf("%d of the stranger's packets came into the tunnel", n)
+		t.Errorf("%d forged packets came into the tunnel", n)
 	}
 	m.Hub.Sysctl("net/ipv4/conf/eth0/disable_policy=0")
 
@@ -256,7 +256,7 @@ func TestNothingLeavesInClear(t *testing.T) {
 	}
 	m.Hub.IP("link del late0")
 	registered(m, m.Spoke1, later)
-	mine := stranger.Ether("eth0")
+	mine := sender.Ether("eth0")
 	if n := m.Underlay.Count(lab.OfKind(lab.GRE), func(p lab.Packet) bool {
 		return p.Ether != mine
 	}); n > 0 {

@@ -67,17 +67,17 @@ func blocked(m *lab.Mesh, when string) {
 	}
 }
 
-// A stranger on the underlay sends GRE in clear. The hub's kernel drops all of it.
-func TestStrangerInClear(t *testing.T) {
+// An unauthenticated sender on the underlay sends GRE in clear. The hub's kernel drops all of it.
+func TestUnauthenticatedSender(t *testing.T) {
 	m := lab.NewMesh(t)
-	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
+	sender := m.Router("sender", lab.Addr("192.0.2.66/24"))
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
 	inside := m.Hub.Capture("gre1")
 	for range 10 {
-		stranger.SendGRE(m.Hub.Public, 42, 0x2001, []byte("not NHRP at all"))
-		stranger.SendGRE(m.Hub.Public, 42, 0x0800,
+		sender.SendGRE(m.Hub.Public, 42, 0x2001, []byte("not NHRP at all"))
+		sender.SendGRE(m.Hub.Public, 42, 0x0800,
 			[]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 1, 10, 172, 16, 0, 10})
 	}
 	m.Await("the hub's kernel drops what comes in clear", soon, func() error {
@@ -88,8 +88,8 @@ func TestStrangerInClear(t *testing.T) {
 		return lab.True(c.StoppedIn == 20 && len(c.Leaks) == 0,
 			"it dropped %d packets, and tells of %v", c.StoppedIn, c.Leaks)
 	})
-	if n := inside.Count(func(p lab.Packet) bool { return p.Link == stranger.NBMA }); n != 0 {
-		t.Errorf("%d of the stranger's packets came into the tunnel", n)
+	if n := inside.Count(func(p lab.Packet) bool { return p.Link == sender.NBMA }); n != 0 {
+		t.Errorf("%d of the unauthenticated sender's packets came into the tunnel", n)
 	}
 	alive(m)
 }
@@ -99,7 +99,7 @@ func TestStrangerInClear(t *testing.T) {
 func TestMalformedPacketsAreCounted(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Unprotect()
-	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
+	sender := m.Router("sender", lab.Addr("192.0.2.66/24"))
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	// The kernel itself drops a packet with less than four bytes of payload.
@@ -108,7 +108,7 @@ func TestMalformedPacketsAreCounted(t *testing.T) {
 		for i := range junk {
 			junk[i] = byte(i * size)
 		}
-		stranger.SendGRE(m.Hub.Public, 42, 0x2001, junk)
+		sender.SendGRE(m.Hub.Public, 42, 0x2001, junk)
 	}
 	m.Await("the hub counts the drops", soon, func() error {
 		st, err := status(m.Hub)

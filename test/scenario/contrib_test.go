@@ -11,15 +11,15 @@ import (
 )
 
 // contrib returns the text of a file from the folder contrib.
-func contrib(t *testing.T, name string) string {
+func contrib(t lab.T, name string) string {
 	t.Helper()
 	root, err := lab.Root()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("read the example %s: %v", name, err)
 	}
 	text, err := os.ReadFile(filepath.Join(root, "contrib", name))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("read the example %s: %v", name, err)
 	}
 	return string(text)
 }
@@ -30,7 +30,7 @@ func another(text string) string {
 }
 
 // exampleMesh returns the network that the examples are written for. Nothing runs on it yet.
-func exampleMesh(t *testing.T) *lab.Mesh {
+func exampleMesh(t lab.T) *lab.Mesh {
 	t.Helper()
 	net := lab.New(t)
 	site := func(name, nbma, overlay, lan string) *lab.Site {

@@ -14,10 +14,12 @@ import (
 )
 
 // charonBack and natBack are how soon traffic is promised to pass once charon is back: where one
-// end can dial the other, and where a spoke is behind NAT.
+// end can dial the other, and where a spoke is behind NAT. statesBack is how soon after somebody
+// deleted ESP states.
 const (
 	charonBack = 3 * time.Second
 	natBack    = 10 * time.Second
+	statesBack = 15 * time.Second // deleted ESP states: the daemon looks every ten seconds
 )
 
 // charonEnds lists the ways in which the tests end charon.
@@ -175,7 +177,7 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 		before[sa.Remote.String()] = sa
 		if kind == "ike-id" {
 			// An IKE_SA that is gone was rekeyed a moment before: the daemon does that to find out
-			// whether a peer is alive that is silent, and in whose name the stranger sends.
+			// whether a peer is alive that is silent, and in whose name others send.
 			if out, err := s.Try("swanctl", "--rekey", "--ike-id", sa.ID); err != nil &&
 				!strings.Contains(out, "no matching SAs") {
 				f.Fatalf("rekey the IKE_SA %s of %s: %v\n%s", sa.ID, s.Name, err, out)
@@ -248,7 +250,6 @@ func TestFaultSocketGone(t *testing.T) {
 // all. The daemon notices it and repairs the SAs.
 func TestFaultStatesDeleted(t *testing.T) {
 	f := newFaultyMesh(t, nil)
-	const promised = 15 * time.Second // the daemon looks every ten seconds
 	for _, c := range []struct {
 		what string
 		site *lab.Site
@@ -273,7 +274,7 @@ func TestFaultStatesDeleted(t *testing.T) {
 			t.Fatalf("nothing was deleted of %+v: %+v", before, left)
 		}
 		f.settle(begin)
-		f.outage(f.hub, begin, promised)
+		f.outage(f.hub, begin, statesBack)
 		f.losses(begin)
 	}
 	f.end()

@@ -77,7 +77,7 @@ func (f *faultyMesh) killedWithNewClient() {
 	})
 	f.Spoke3.Daemon.Signal(syscall.SIGHUP)
 	f.Await("spoke3 has its tunnel again", soon, func() error {
-		return lab.True(f.Spoke3.HasDevice("gre1"), "no gre1")
+		return lab.True(f.Spoke3.IsUp("gre1"), "gre1 is not up")
 	})
 	f.inside[f.Spoke3] = f.Spoke3.CaptureFrom("gre1", forged)
 	f.Spoke3.SetRoutes()

@@ -80,7 +80,7 @@ func (f *faultyMesh) ownOnly(s *lab.Site, c *lab.Capture) {
 	others := c.Packets(received, func(p lab.Packet) bool {
 		return p.Dst != s.Overlay && !lan.Contains(p.Dst) && !p.Dst.IsMulticast()
 	})
-	// closed counts the stranger's packets.
+	// closed counts the unauthenticated sender's packets.
 	others = slices.DeleteFunc(others, func(p lab.Packet) bool { return p.Src == forged })
 	if len(others) > 0 {
 		f.Errorf("%s got %d packets that are for others, the first at %s: %v", s.Name, len(others),

@@ -20,8 +20,8 @@ import (
 
 // A faultyMesh is the network that faults are injected into: a hub and three spokes, each with its
 // own charon and cygnetd. Traffic has been sent since before the first tunnel was up. All the time
-// a stranger on the underlay sends clear GRE, data and registrations, to all routers, from an
-// address of its own and from those of their peers.
+// an unauthenticated sender on the underlay sends clear GRE, data and registrations, to all
+// routers, from an address of its own and from those of their peers.
 //
 // A scenario makes a faultyMesh, injects one fault after the other with a call of settle after
 // each, and calls end.
@@ -32,12 +32,12 @@ type faultyMesh struct {
 	bystander *lab.Flow // spoke3's host to the hub's
 	further   []*lab.Flow
 
-	stranger *lab.Router
-	forger   *lab.Forger
-	inside   map[*lab.Site]*lab.Capture // what the stranger got into a tunnel
-	before   map[string]inventory       // of each site, by name
+	sender *lab.Router // unauthenticated
+	forger *lab.Forger
+	inside map[*lab.Site]*lab.Capture // what the unauthenticated sender got into a tunnel
+	before map[string]inventory       // of each site, by name
 	// stopped has the sites whose counters began anew after they had shown that the kernel stopped
-	// the stranger's packets.
+	// the unauthenticated sender's packets.
 	stopped map[*lab.Site]bool
 }
 
@@ -51,7 +51,7 @@ const (
 	cleanup = 60 * time.Second
 )
 
-// forged is the inner source of the stranger's packets.
+// forged is the inner source of the unauthenticated sender's packets.
 var forged = addr("203.0.113.7")
 
 // newFaultyMesh makes the network and awaits that everything is up. A configure that is not nil
@@ -85,7 +85,7 @@ func bareMesh(t *testing.T, options ...lab.MeshOption) *faultyMesh {
 	return &faultyMesh{Mesh: lab.NewMesh(t, options...), inside: map[*lab.Site]*lab.Capture{}}
 }
 
-// begin starts the stranger and all sites.
+// begin starts the unauthenticated sender and all sites.
 func (f *faultyMesh) begin() {
 	f.Helper()
 	f.forge()
@@ -108,15 +108,19 @@ func (f *faultyMesh) flows() []*lab.Flow {
 	return append([]*lab.Flow{f.hub, f.direct, f.bystander}, f.further...)
 }
 
-// forge starts the stranger. A router that accepted the stranger's data would forward it to the
+// forge starts the unauthenticated sender. A router that accepted its data would forward it to the
 // router's host.
 func (f *faultyMesh) forge() {
 	f.Helper()
-	f.stranger = f.Router("stranger", lab.Addr("192.0.2.66/24"))
+	sender := "192.0.2.66/24"
+	if f.Hub.Public.Is6() {
+		sender = "2001:db8::66/64"
+	}
+	f.sender = f.Router("sender", lab.Addr(sender))
 	var forgeries []lab.Forgery
 	for _, to := range f.Sites() {
 		data := lab.IPv4(forged, to.Host.Addr, 17, []byte{0x30, 0x39, 0x30, 0x39, 0, 8, 0, 0})
-		sources := []netip.Addr{f.stranger.NBMA}
+		sources := []netip.Addr{f.sender.NBMA}
 		for _, s := range f.Sites() {
 			if s != to {
 				sources = append(sources, s.Public)
@@ -129,11 +133,11 @@ func (f *faultyMesh) forge() {
 					Payload: f.registration(from, to)})
 		}
 	}
-	f.forger = f.stranger.Forge(100*time.Millisecond, forgeries...)
+	f.forger = f.sender.Forge(100*time.Millisecond, forgeries...)
 }
 
-// registration returns a registration that the stranger sends in a router's name. A router that
-// accepted it would have a neighbour that was not there before.
+// registration returns a registration that the unauthenticated sender sends in a router's name. A
+// router that accepted it would have a neighbour that was not there before.
 func (f *faultyMesh) registration(from netip.Addr, to *lab.Site) []byte {
 	f.Helper()
 	p := packet.Packet{
@@ -297,7 +301,7 @@ func (f *faultyMesh) take(s *lab.Site) inventory {
 		}
 		i[fmt.Sprintf("neighbour %s at %s", a, nbma)]++
 	}
-	for _, r := range append(s.Routes("172.16.0.0/12"), s.Routes("10.255.0.0/16")...) {
+	for _, r := range whole(append(s.Routes("172.16.0.0/12"), s.Routes("10.255.0.0/16")...)) {
 		i[fmt.Sprintf("route %s via %s dev %s proto %s metric %d", r.Dst, r.Gateway, r.Device,
 			r.Protocol, r.Metric)]++
 	}
@@ -305,22 +309,50 @@ func (f *faultyMesh) take(s *lab.Site) inventory {
 	return i
 }
 
+// whole returns routes with the two halves of a shortcut as one route to the whole prefix. The
+// kernel has halves from the moment on in which a covering route went, or came to the very prefix:
+// it is the same shortcut.
+func whole(routes []lab.Route) []lab.Route {
+	var list []lab.Route
+	for _, r := range routes {
+		p, err := netip.ParsePrefix(r.Dst)
+		if err != nil || r.Protocol != ownProtocol {
+			list = append(list, r)
+			continue
+		}
+		wide := netip.PrefixFrom(p.Addr(), p.Bits()-1).Masked()
+		other := func(o lab.Route) bool {
+			q, err := netip.ParsePrefix(o.Dst)
+			return err == nil && o.Gateway == r.Gateway && o.Protocol == ownProtocol &&
+				q.Bits() == p.Bits() && q != p && wide.Contains(q.Addr())
+		}
+		switch {
+		case !slices.ContainsFunc(routes, other):
+			list = append(list, r)
+		case p.Addr() == wide.Addr():
+			r.Dst = wide.String()
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
 // received is a filter that leaves out what a router itself sends into a tunnel.
 func received(p lab.Packet) bool { return !p.Sent }
 
-// closed proves that so far no clear GRE but the stranger's crossed the underlay, and that none of
-// the stranger's packets came out of a tunnel.
+// closed proves that so far no clear GRE but the unauthenticated sender's crossed the underlay, and
+// that none of its packets came out of a tunnel.
 func (f *faultyMesh) closed() {
 	f.Helper()
-	stranger := f.stranger.Ether("eth0")
-	ours := func(p lab.Packet) bool { return p.Ether != stranger }
+	unauthenticated := f.sender.Ether("eth0")
+	ours := func(p lab.Packet) bool { return p.Ether != unauthenticated }
 	if clear := f.Underlay.Packets(lab.OfKind(lab.GRE), ours); len(clear) > 0 {
 		f.Fatalf("%d clear GRE packets on the underlay, the first at %s: %v", len(clear),
 			clear[0].At.Format("15:04:05.000"), clear[0])
 	}
 	for s, c := range f.inside {
 		if n := c.Count(received); n > 0 {
-			f.Fatalf("%d of the stranger's packets came out of the tunnel of %s", n, s.Name)
+			f.Fatalf("%d forged packets came out of the tunnel of %s", n, s.Name)
 		}
 	}
 }
@@ -346,21 +378,21 @@ func (f *faultyMesh) end() {
 	}
 	if sent, seen := f.forger.Stop(), f.Underlay.Count(lab.OfKind(lab.GRE)); sent == 0 ||
 		seen == 0 {
-		f.Errorf("of the stranger's %d packets the capture shows %d: it proves nothing", sent, seen)
+		f.Errorf("of %d forged packets the capture shows %d: it proves nothing", sent, seen)
 	}
 	f.closed()
 }
 
-// control proves that the stranger's packets reach the routers, that the routers' kernels stop
-// them, and that the captures would show them: the capture in the hub's tunnel shows the packets of
-// a host that uses the stranger's inner source.
+// control proves that the unauthenticated sender's packets reach the routers, that the routers'
+// kernels stop them, and that the captures would show them: the capture in the hub's tunnel shows
+// the packets of a host that uses the same inner source.
 func (f *faultyMesh) control() {
 	f.Helper()
 	for _, s := range f.Sites() {
 		if s.Public != s.NBMA {
-			continue // its NAT lets none of the stranger's packets through
+			continue // its NAT lets none of the forged packets through
 		}
-		f.Await("the kernel of "+s.Name+" stops the stranger's packets", soon, func() error {
+		f.Await("the kernel of "+s.Name+" stops the forged packets", soon, func() error {
 			stopped := s.XfrmStat("XfrmInPolBlock") + s.XfrmStat("XfrmInTmplMismatch") +
 				s.XfrmStat("XfrmInNoPols")
 			c, err := clearGRE(s) // its counts begin anew with each start of the daemon

@@ -28,10 +28,10 @@ func TestFaultLine(t *testing.T) {
 		f.Spoke1.Lose(100)
 		f.passes(cut.length)
 		f.Spoke1.Lose(0)
-		mended := time.Now()
-		f.outage(f.hub, mended, cut.promised)
-		f.outage(f.direct, mended, cut.promised)
-		f.settle(mended)
+		repaired := time.Now()
+		f.outage(f.hub, repaired, cut.promised)
+		f.outage(f.direct, repaired, cut.promised)
+		f.settle(repaired)
 	}
 
 	t.Log("the line of spoke1 loses 20 packets of 100 in each direction for 60 s")
@@ -40,15 +40,15 @@ func TestFaultLine(t *testing.T) {
 	begin := time.Now()
 	f.passes(time.Minute)
 	f.Spoke1.Lose(0)
-	mended := time.Now()
+	repaired := time.Now()
 	for _, flow := range []*lab.Flow{f.hub, f.direct} {
 		f.outage(flow, begin, time.Second) // a longer outage would be no accident
-		f.lossless(flow, mended)
+		f.lossless(flow, repaired)
 	}
 	if now := spisOfIKE(f.Spoke1); !slices.Equal(before, now) {
 		t.Errorf("the IKE_SAs of spoke1 were %v and are %v", before, now)
 	}
-	f.settle(mended)
+	f.settle(repaired)
 
 	for _, move := range [][2]string{{"192.0.2.11", "192.0.2.111"}, {"192.0.2.111", "192.0.2.11"}} {
 		t.Logf("the address of spoke1 changes from %s to %s", move[0], move[1])
@@ -81,17 +81,17 @@ func (f *faultyMesh) passes(length time.Duration) {
 
 // A spoke is gone without a word. Within deadWithin nothing of it is left at the hub and at the
 // spoke that talked to it directly: no binding, neighbour, route or SA. When the spoke returns,
-// everything is as before. While a stranger sends clear GRE in the spoke's name, charon takes the
-// spoke for alive, and all this takes up to a minute longer.
+// everything is as before. While an unauthenticated sender sends clear GRE in the spoke's name,
+// charon takes the spoke for alive, and all this takes up to a minute longer.
 func TestFaultPeerGone(t *testing.T) {
 	f := newFaultyMesh(t, func(m *lab.Mesh) {
 		m.Hub.Interface = append(m.Hub.Interface, `accept = ["172.20.0.0/16"]`)
 		m.Spoke2.Interface = append(m.Spoke2.Interface, `announce = ["172.20.2.0/24"]`)
 	})
 	start := time.Now()
-	for _, stranger := range []bool{true, false} {
+	for _, forging := range []bool{true, false} {
 		promised := deadWithin
-		if stranger {
+		if forging {
 			promised = deadWithin + time.Minute
 		} else {
 			f.forger.Stop()
@@ -107,7 +107,7 @@ func TestFaultPeerGone(t *testing.T) {
 		f.Spoke2.Die()
 		f.Await("nothing of spoke2 is left", later, f.nothingOfSpoke2)
 		gone := time.Since(died).Round(100 * time.Millisecond)
-		t.Logf("nothing of spoke2 is left after %s; a stranger in its name: %v", gone, stranger)
+		t.Logf("nothing of spoke2 is left after %s; clear GRE in its name: %v", gone, forging)
 		if gone > promised {
 			t.Errorf("nothing of spoke2 is left after %s; promised are %s", gone, promised)
 		}

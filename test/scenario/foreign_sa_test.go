@@ -18,7 +18,7 @@ const foreignSwanctl = `connections {
 		remote_addrs = REMOTE
 		proposals = PROPOSAL
 		local { auth = psk
-			id = stranger.example.net }
+			id = other.example.net }
 		remote { auth = psk }
 		children {
 			gre {
@@ -41,8 +41,8 @@ secrets {
 func TestForeignSAs(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Start()
-	stranger := m.Router("stranger", lab.Addr("192.0.2.66/24"))
-	charon := stranger.Charon()
+	other := m.Router("other", lab.Addr("192.0.2.66/24"))
+	charon := other.Charon()
 	const good, esp = "aes256gcm16-prfsha384-x25519", "aes256gcm16-x25519"
 	for _, c := range []struct {
 		name, proposal, mode, selector, esp string
@@ -50,28 +50,28 @@ func TestForeignSAs(t *testing.T) {
 		stays                               bool
 	}{
 		{"tunnel mode", good, "tunnel", "[gre]", esp,
-			[]string{"SA refused", "stranger.example.net", "tunnel mode", "mode = transport"},
+			[]string{"SA refused", "other.example.net", "tunnel mode", "mode = transport"},
 			false},
 		{"part of GRE", good, "transport", "[gre/42]", esp,
-			[]string{"SA refused", "stranger.example.net", "gre/42", "dynamic[gre]"}, false},
+			[]string{"SA refused", "other.example.net", "gre/42", "dynamic[gre]"}, false},
 		{"other traffic", good, "transport", "[icmp]", esp, nil, false},
 		{"weak IKE", "3des-sha1-modp1024", "transport", "[gre]", esp, nil, false},
 		{"weak ESP", good, "transport", "[gre]", "3des-sha1", nil, false},
 		{"what the mesh has", good, "transport", "[gre]", esp, nil, true},
 		{"more than that, narrowed by charon", good, "transport", "", esp, nil, true},
 	} {
-		stranger.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
+		other.WriteFile("/etc/swanctl/swanctl.conf", 0o600,
 			replace(foreignSwanctl, "LOCAL", "192.0.2.66", "REMOTE", "192.0.2.1",
 				"PROPOSAL", c.proposal, "MODE", c.mode, "SELECTOR", c.selector, "ESP", c.esp,
 				"PSK", m.Hub.PSK))
-		stranger.Run("swanctl", "--load-all")
-		out, err := stranger.Try("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
+		other.Run("swanctl", "--load-all")
+		out, err := other.Try("swanctl", "--initiate", "--child", "gre", "--timeout", "20")
 		if c.stays && err != nil {
 			t.Errorf("%s: %v\n%s", c.name, err, out)
 		}
-		m.Await("the hub has an SA with the stranger, with "+c.name+": or none", soon,
+		m.Await("the hub has an SA with the other router, with "+c.name+": or none", soon,
 			func() error {
-				sas := m.Hub.Charon.With(stranger.NBMA)
+				sas := m.Hub.Charon.With(other.NBMA)
 				return lab.True((len(sas) > 0) == c.stays, "charon lists %+v", sas)
 			})
 		if len(c.says) > 0 {
@@ -79,10 +79,10 @@ func TestForeignSAs(t *testing.T) {
 				return logged(m.Hub, c.says...)
 			})
 		}
-		stranger.Try("swanctl", "--terminate", "--ike", "gre", "--timeout", "5")
+		other.Try("swanctl", "--terminate", "--ike", "gre", "--timeout", "5")
 		m.Await("nothing is left", soon, func() error {
-			return lab.True(len(charon.SAs())+len(m.Hub.Charon.With(stranger.NBMA)) == 0,
-				"the stranger's charon lists %+v", charon.SAs())
+			return lab.True(len(charon.SAs())+len(m.Hub.Charon.With(other.NBMA)) == 0,
+				"the other router's charon lists %+v", charon.SAs())
 		})
 	}
 	if n := m.Underlay.Count(lab.OfKind(lab.GRE)); n > 0 {

@@ -85,12 +85,22 @@ func frrHubOn(m *lab.Mesh, s *lab.Site) *frrSite {
 // tunnel makes the tunnel device, which FRR does not make itself, and the routes over it.
 func (f *frrSite) tunnel(m *lab.Mesh) {
 	m.Helper()
-	f.IP("link add gre1 type gre local "+f.NBMA.String()+" ttl 64",
+	f.IP("link add gre1 type gre local "+f.NBMA.String()+f.key()+" ttl 64",
 		"link set gre1 mtu 1400 arp on up",
 		"addr add "+f.Overlay.String()+"/32 dev gre1")
 	for _, r := range f.routes {
 		f.IP("route add " + r + " dev gre1 onlink")
 	}
+}
+
+// key returns the arguments of ip link for the site's GRE key, if it has one.
+func (f *frrSite) key() string {
+	for _, line := range f.Interface {
+		if key, ok := strings.CutPrefix(line, "key = "); ok {
+			return " key " + key
+		}
+	}
+	return ""
 }
 
 // start starts FRR's nhrpd with the site's configuration.

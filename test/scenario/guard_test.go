@@ -60,7 +60,7 @@ func TestGuardBeforeTheDaemon(t *testing.T) {
 	})
 	m.Hub.SendGRE(s.NBMA, 42, 0x0800,
 		[]byte{0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 172, 16, 0, 10, 172, 16, 1, 10})
-	m.Await("the kernel drops what a stranger sends", soon, func() error {
+	m.Await("the kernel drops what comes in clear", soon, func() error {
 		return lab.True(s.XfrmStat("XfrmInPolBlock") == 1, "it dropped %d packets",
 			s.XfrmStat("XfrmInPolBlock"))
 	})

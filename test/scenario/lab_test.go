@@ -84,4 +84,15 @@ func TestLabItself(t *testing.T) {
 	if n := left.ESPBetween(left.NBMA, right.NBMA); n != 3 {
 		t.Fatalf("the kernel's SA to the right counts %d packets", n)
 	}
+
+	tunnel := left.Capture("gre1")
+	left.Run("tc", "qdisc", "add", "dev", "gre1", "root", "netem", "delay", "300ms")
+	flow, begun := a.Flow(b.Addr, 20*time.Millisecond), time.Now()
+	flow.Back(begun, soon)
+	flow.Stop()
+	sent, came := tunnel.Count(flow.Requests()), tunnel.Count(flow.Replies())
+	if sent != came || came < 15 {
+		t.Errorf("of the answers to %d requests that take 300 ms %d came before the flow ended",
+			sent, came)
+	}
 }

@@ -7,8 +7,10 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,8 @@ const (
 )
 
 // registered awaits that the hub's kernel knows the way to a spoke and the spoke's kernel the way
-// to the hub, over IPsec where that is configured.
+// to the hub, and that packets pass over IPsec where that is configured: after a restart the
+// kernels may have known the way all the time.
 func registered(m *lab.Mesh, s *lab.Site, within time.Duration) {
 	m.Helper()
 	m.Await(s.Name+" is registered with the hub", within, func() error {
@@ -35,8 +38,49 @@ func registered(m *lab.Mesh, s *lab.Site, within time.Duration) {
 			return fmt.Errorf("the spoke's neighbour %s is at %s, not at %s", m.Hub.Overlay, at,
 				m.Hub.Public)
 		}
-		return secured(s, m.Hub)
+		return agreed(s, m.Hub)
 	})
+}
+
+// agreed returns nil when the charons of two sites both have the SAs through which the kernels send
+// to each other: the newest of each. Of two charons the one that was dialled has an SA first, and
+// its kernel sends through it at once, also beside an older one. The other kernel takes none of
+// that before its own charon has the answer. After a restart both sites may dial, so that neither
+// charon alone tells whether packets pass.
+func agreed(s, peer *lab.Site) error {
+	if s.Charon == nil || peer.Charon == nil {
+		return secured(s, peer)
+	}
+	ours, theirs := usable(s, peer), usable(peer, s)
+	if len(ours) == 0 {
+		return fmt.Errorf("charon on %s has no SA with %s", s.Name, peer.Name)
+	}
+	shared := slices.IndexFunc(theirs, like(ours[len(ours)-1]))
+	if shared < 0 {
+		return fmt.Errorf("charon on %s has none like the newest of %+v", peer.Name, ours)
+	}
+	identity := theirs[shared].RemoteID // other routers may be behind the same NAT address
+	theirs = slices.DeleteFunc(theirs, func(sa lab.SA) bool { return sa.RemoteID != identity })
+	if !slices.ContainsFunc(ours, like(theirs[len(theirs)-1])) {
+		return fmt.Errorf("charon on %s has none like the newest of %+v", s.Name, theirs)
+	}
+	return nil
+}
+
+// like matches the SA that is the same IKE_SA at its other end.
+func like(sa lab.SA) func(lab.SA) bool {
+	return func(other lab.SA) bool { return other.IKE == sa.IKE }
+}
+
+// usable lists the SAs of one site's charon with another site that can carry GRE, the newest last.
+func usable(s, peer *lab.Site) []lab.SA {
+	sas := slices.DeleteFunc(s.Charon.With(peer.Public), func(sa lab.SA) bool {
+		return sa.State != "ESTABLISHED" || !sa.ChildUp || sa.Mode != "TRANSPORT"
+	})
+	slices.SortFunc(sas, func(a, b lab.SA) int {
+		return cmp.Or(cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+	return sas
 }
 
 // secured returns nil when charon on one site has an SA in transport mode with the other, or when
@@ -45,10 +89,8 @@ func secured(s, peer *lab.Site) error {
 	if s.Charon == nil {
 		return nil
 	}
-	for _, sa := range s.Charon.With(peer.Public) {
-		if sa.State == "ESTABLISHED" && sa.ChildUp && sa.Mode == "TRANSPORT" {
-			return nil
-		}
+	if len(usable(s, peer)) > 0 {
+		return nil
 	}
 	return fmt.Errorf("charon on %s has no SA with %s: %+v", s.Name, peer.Name, s.Charon.SAs())
 }

@@ -109,6 +109,45 @@ func markOfTheSite(m *lab.Mesh, inside []*lab.Site) {
 	encrypted(m)
 }
 
+// Of two spokes behind one NAT address, the first has an SA without a mark with a spoke elsewhere,
+// and the second one with a mark. When the kernel there loses the second one's SA, nothing for that
+// spoke comes to the first one.
+func TestMarkedPacketsReachNobodyElse(t *testing.T) {
+	m := lab.NewMesh(t, lab.SpokesBehindOneNAT())
+	m.Start()
+	first, second, elsewhere := m.Spoke1, m.Spoke2, m.Spoke3
+	registered(m, elsewhere, soon)
+	for _, s := range []*lab.Site{first, second} {
+		marked(m, m.Hub, s)
+		bothWays(m, elsewhere, s)
+	}
+	bothWays(m, elsewhere, first) // the second one's arrival ended its shortcut
+	mark, ok := xfrm.MarkOf(elsewhere.Neighbors("gre1")[second.Overlay])
+	if _, both := xfrm.MarkOf(elsewhere.Neighbors("gre1")[first.Overlay]); !ok || both {
+		t.Fatalf("want a mark for %s alone:\n%s", second.Name, elsewhere.Cygnet("peers"))
+	}
+	received := first.Capture("gre1")
+
+	elsewhere.Run("ip", "xfrm", "policy", "delete", "dir", "out",
+		"src", elsewhere.Public.String(), "dst", second.Public.String(), "proto", "gre",
+		"mark", fmt.Sprint(mark), "mask", "0xffffffff")
+	// The shortcut stays until the path counts as failed, or the daemon finds the SA incomplete.
+	train := elsewhere.Host.Train(second.Host.Addr, 20*time.Millisecond)
+	m.Await("traffic takes another way", soon, func() error {
+		hop := elsewhere.NextHop(second.Host.Addr)
+		return lab.True(hop != second.Overlay, "the next hop is %s", hop)
+	})
+	train.Stop()
+	elsewhere.Host.Ping(first.Host.Addr, 3)
+	if n := received.Count(lab.To(second.Host.Addr)); n > 0 {
+		t.Errorf("%d packets for %s came to %s", n, second.Name, first.Name)
+	}
+	if n := received.Count(lab.To(first.Host.Addr)); n < 3 {
+		t.Errorf("%d packets for %s itself were seen: the capture proves nothing", n, first.Name)
+	}
+	encrypted(m)
+}
+
 // bothWays keeps traffic going between the hosts of a spoke elsewhere and of a spoke behind the
 // NAT, until both spokes have a shortcut and the spoke elsewhere sends to the other by that one's
 // own SA. The traffic must go on until then, because charon may have set up an SA before it knew of

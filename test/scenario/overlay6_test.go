@@ -47,6 +47,31 @@ func TestIPv6Overlay(t *testing.T) {
 	alive(m)
 }
 
+// The same overlay in a VRF, with source_check: the data path's programs look the ways back of IPv6
+// sources up in the VRF, those of link-local addresses too.
+func TestIPv6OverlayInVRF(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.UseVRF("blue", 10)
+	m.Add("source_check = true")
+	for number, s := range m.Sites() {
+		sixth(m, s, number)
+	}
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+	inVRF(m, m.Spoke1, "blue", "10")
+	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 10)
+	to := passing(m.Spoke1.Host.Addr, m.Spoke2.Host.Addr)
+	if straight, hub := atSpoke2.Count(to), atHub.Count(to); straight != 10 || hub != 0 {
+		t.Errorf("of 10 packets %d came to spoke2, %d to the hub", straight, hub)
+	}
+	m.Spoke1.Ping(m.Hub.Overlay, 3)
+	encrypted(m)
+	alive(m)
+}
+
 // sixth gives a site that does not run yet, and its host, IPv6 addresses in the place of the mesh's
 // usual ones.
 func sixth(m *lab.Mesh, s *lab.Site, number int) {

@@ -130,3 +130,41 @@ func noOrphans(s *lab.Site) error {
 	}
 	return nil
 }
+
+// A spoke's charon was stopped while its daemon was away, and the spokes cannot make a new SA with
+// each other. The shortcut that the daemon remembers has no SA: its traffic takes the hub as soon
+// as the spoke is registered. Once the spokes can make an SA, the way is short again.
+func TestShortcutWithoutSATakesTheHub(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+	shortcut(m)
+
+	m.Spoke1.Daemon.Kill()
+	m.Spoke1.Charon.Terminate()
+	m.Await("spoke2 has no SA with spoke1", soon, func() error {
+		return unsecured(m.Spoke2, m.Spoke1)
+	})
+	ike := func(change string) {
+		for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
+			s.Iptables(change, "INPUT", "-s", peer.Public.String(), "-p", "udp", "-j", "DROP")
+		}
+	}
+	ike("-A")
+	m.Spoke1.Charon.Start()
+	m.Spoke1.Daemon.Start()
+	registered(m, m.Spoke1, later)
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
+	if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
+		t.Errorf("without an SA spoke1 sends what is for spoke2's LAN via %s", hop)
+	}
+
+	ike("-D")
+	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
+	m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
+	m.Await("so is the other way's", later, func() error { return up(m.Spoke2, m.Spoke1) })
+	train.Stop()
+	alive(m)
+	encrypted(m)
+}

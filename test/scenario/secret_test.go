@@ -63,6 +63,12 @@ func TestSecretsStayIn(t *testing.T) {
 			said["cygnet "+words], _ = s.TryCygnet(strings.Fields(words)...)
 		}
 		said["metrics"] = metrics(t, s)
+		s.Cygnet("report", "-w", "/run/report.tar.gz")
+		said["cygnet report"] = s.Run("tar", "-xzOf", "/run/report.tar.gz")
+		if !contains(said["cygnet report"], `authentication = "(secret)"`, "<<Keys hidden>>",
+			"dynamic[gre") {
+			t.Errorf("%s: the report has\n%s", s.Name, said["cygnet report"])
+		}
 		for _, file := range []string{"cmdline", "environ"} {
 			b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.Daemon.Pid()), file))
 			if err != nil {

@@ -3,7 +3,9 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -39,6 +41,54 @@ func problem(
 		}
 		return nil
 	})
+}
+
+// mayLook checks that the group 4 may look and do nothing, and that another one may not even look.
+func mayLook(m *lab.Mesh, s *lab.Site) {
+	m.Helper()
+	folder, err := os.MkdirTemp("", "look")
+	if err == nil {
+		err = os.Chmod(folder, 0o777)
+	}
+	if err != nil {
+		m.Fatalf("make a folder for a report: %v", err)
+	}
+	defer os.RemoveAll(folder)
+	report := folder + "/report.tar.gz"
+	for _, look := range []struct {
+		words []string
+		want  []string
+	}{
+		{[]string{"peers"}, []string{"192.0.2.1"}},
+		{[]string{"explain", "10.255.0.1"}, []string{"10.255.0.1"}},
+		{[]string{"peer", "blocked"}, nil},
+		{[]string{"netcheck"}, []string{"port 500 answers", "run it as root",
+			"not measured: this user may not have packets sent"}},
+		{[]string{"report", "-w", report}, []string{"version.txt", "metrics.txt",
+			"charon's SAs (exit status", "run it as root for the rest"}},
+	} {
+		out, err := s.CygnetAs("4", look.words...)
+		warned := look.words[0] == "netcheck" // of the guest's clock
+		if err != nil && !warned || !contains(out, look.want...) {
+			m.Errorf("who may look sees of %q %v\n%s", look.words, err, out)
+		}
+	}
+	for name, want := range map[string]string{
+		"status.json": `"identity": "hub.example.net"`, "sas.json": `"bytes_in"`,
+		"events.txt": "ready", "metrics.txt": "cygnet_peer_secured",
+	} {
+		if out := s.Run("tar", "-xOzf", report, "cygnet-report/"+name); !contains(out, want) {
+			m.Errorf("%s of a report by who may look: want %q, have\n%s", name, want, out)
+		}
+	}
+	if out, err := s.CygnetAs("4", "register", "now"); err == nil ||
+		!contains(out+err.Error(), "only look") {
+		m.Errorf("who may look registers: %v\n%s", err, out)
+	}
+	if out, err := s.CygnetAs("65534", "peers"); err == nil || contains(out, "192.0.2.1") ||
+		!contains(out, "api_view_group") {
+		m.Errorf("anybody may look: %v\n%s", err, out)
+	}
 }
 
 // statusExits awaits that cygnet status ends with an exit code.
@@ -131,11 +181,25 @@ func TestStatusTellsTheTruth(t *testing.T) {
 	// exist. The tunnel stays up and carries traffic, and the daemon runs.
 	s.WriteFile(lab.CygnetConfig, 0o640,
 		replace(good, `underlay = "eth0"`, `underlay = "eth77"`, "[daemon]",
-			"[daemon]\napi_group = \"nobodies\""))
+			"[daemon]\napi_group = \"nobodies\"\nmetrics = \"192.0.2.99:9116\""))
 	s.Daemon.Kill()
 	s.Daemon.Start()
 	problem(m, s, soon, api.ProblemInterface, "there is no device eth77")
 	problem(m, s, soon, api.ProblemAPIGroup, `no group "nobodies"`)
+	problem(m, s, soon, api.ProblemMetrics, "192.0.2.99:9116")
+	s.WriteFile(lab.CygnetConfig, 0o640,
+		replace(good, "[daemon]", "[daemon]\nmetrics = \"127.0.0.1:9116\"\nmetrics_peers = 1\n"+
+			"api_view_group = \"4\""))
+	s.Daemon.Kill()
+	s.Daemon.Start()
+	problem(m, s, soon, api.ProblemMetrics)
+	m.Await("the metrics are served", soon, func() error {
+		text, err := s.Metrics("127.0.0.1:9116")
+		return errors.Join(err, lab.True(contains(text,
+			`cygnet_peer_secured{interface="gre1",peer="192.0.2.1",identity="hub.example.net"} 1`,
+			`cygnet_state_saved_seconds_count `), "they are\n%s", text))
+	})
+	mayLook(m, s)
 	var st api.Status
 	if err := s.CygnetJSON(&st, "status"); err != nil || len(st.Interfaces) != 1 ||
 		!st.Interfaces[0].Up || st.Interfaces[0].Index == 0 {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // goodbye is how long a leaving router keeps its SAs at most: until all routers from which it takes
@@ -19,7 +21,7 @@ func (w *world) leave(n *node) {
 		return
 	}
 	away := w.between(time.Second, 5*time.Minute)
-	n.log.add(w.now, "leaves", netip.Addr{}, time.Duration(away).String())
+	n.log.add(w.now, "leaves", peerid.ID{}, time.Duration(away).String())
 	n.disturb(w.now + away + w.heals())
 	n.handle(engine.Leave{Interface: device})
 	n.left = true
@@ -37,7 +39,7 @@ func (w *world) leave(n *node) {
 	})
 	w.after(away, func() {
 		if n.boots == boots {
-			n.log.add(w.now, "joins", netip.Addr{}, "")
+			n.log.add(w.now, "joins", peerid.ID{}, "")
 			n.left = false
 			n.configure()
 		}
@@ -157,8 +159,8 @@ func (w *world) imitate(n, victim *node) {
 	// The message that withdraws the impostor's registration may be lost. The hub then keeps the
 	// binding for the holding time.
 	end := w.now + lasts + int64(longestHolding) + w.heals()
-	n.log.add(w.now, "imitates", victim.overlay(), time.Duration(lasts).String())
-	victim.log.add(w.now, "imitated", n.public, time.Duration(lasts).String())
+	n.log.add(w.now, "imitates", peerid.At(victim.overlay()), time.Duration(lasts).String())
+	victim.log.add(w.now, "imitated", peerid.At(n.public), time.Duration(lasts).String())
 	n.disturb(end)
 	victim.disturb(end)
 	own := n.cfg.Address

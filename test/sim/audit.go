@@ -43,10 +43,10 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 	}
 	for i := range st.Peers {
 		p := &st.Peers[i]
-		if secured := n.mayReach(p.NBMA); secured != (p.State == engine.StateSecured) && !n.left {
+		if secured := n.mayReach(p.ID); secured != (p.State == engine.StateSecured) && !n.left {
 			n.w.violate("the engine knows who is secured", n, "peer %+v, told %v", *p, secured)
 		}
-		if len(p.Reasons) == 0 && n.wanted.known[p.NBMA] == "" {
+		if len(p.Reasons) == 0 && n.wanted.known[p.ID] == "" {
 			n.w.violate(ruleLimits, n, "peer %+v is kept for nothing", *p)
 		}
 	}
@@ -57,7 +57,7 @@ func (n *node) auditTables(st *engine.InterfaceStatus) {
 func (n *node) auditBindings(st *engine.InterfaceStatus) {
 	for i := range st.Bindings {
 		b := &st.Bindings[i]
-		identity := n.wanted.identity(b.NBMA)
+		identity := n.wanted.identity(b.Peer)
 		switch {
 		case n.expired(b.Expires.UnixNano()):
 			n.w.violate(ruleExpired, n, "binding %+v, now %s", *b, n.latest)
@@ -65,7 +65,7 @@ func (n *node) auditBindings(st *engine.InterfaceStatus) {
 			n.w.violate(ruleOwner, n, "two bindings: %+v and %+v", st.Bindings[i-1], *b)
 		case identity != "" && identity != b.Identity && n.canMark:
 			n.w.violate(ruleOwner, n, "binding %+v, but %s is there", *b, identity)
-		case n.wanted.neighbors[b.Protocol] != b.NBMA &&
+		case n.wanted.neighbors[b.Protocol] != b.Peer &&
 			n.cfg.Address.Addr() != b.Protocol && !n.isNHS(b):
 			n.w.violate(ruleWanted, n, "binding %+v, but the neighbour is wanted at %s",
 				*b, n.wanted.neighbors[b.Protocol])
@@ -73,7 +73,9 @@ func (n *node) auditBindings(st *engine.InterfaceStatus) {
 	}
 }
 
-// auditAnnounced checks that each hub with which a spoke is registered knows the spoke's LAN.
+// auditAnnounced checks that each hub with which a spoke is registered knows the spoke's LAN. A hub
+// that cannot tell the routers behind one NAT address apart is left out: its replies go to the one
+// with the newest SA, so the others' announcements count as unanswered.
 func (n *node) auditAnnounced(st *engine.InterfaceStatus) {
 	w := n.w
 	if n.hub || !w.Announce || n.left || n.imitating || w.now < n.quietAt {
@@ -85,6 +87,7 @@ func (n *node) auditAnnounced(st *engine.InterfaceStatus) {
 			x.Attempts > 0 ||
 			w.now < h.quietAt ||
 			w.now < w.pairQuiet[pairOf(n, h)] ||
+			w.muddled([]*node{h}, n, n) ||
 			slices.Contains(x.Announced, n.lan) {
 			continue
 		}
@@ -132,10 +135,7 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 		// A shortcut to a router's own overlay address needs a neighbour and no route.
 		alone := s.Prefix.IsSingleIP() && s.Prefix.Addr() == s.NextHop
 		if s.State == engine.ShortcutUp && !alone {
-			explained++
-			if n.wanted.routes[s.Prefix] != s.NextHop {
-				n.w.violate(ruleWanted, n, "shortcut %+v has no route", *s)
-			}
+			explained += n.auditRoutes(s)
 			n.auditHidden(s)
 		}
 	}
@@ -145,10 +145,33 @@ func (n *node) auditShortcuts(st *engine.InterfaceStatus) {
 	}
 }
 
-// auditHidden checks that a shortcut hides no route of others that is at least as specific. A
-// shortcut may take the place of a route with the same prefix through the tunnel.
+// auditRoutes checks that a shortcut has the routes of its placement: all of them, unless a more
+// specific shortcut has the place of a half. It returns how many there are.
+func (n *node) auditRoutes(s *engine.ShortcutStatus) int {
+	most, bits := 1, s.Prefix.Bits()
+	if s.Placement == engine.PlacedHalves {
+		most, bits = 2, bits+1
+	}
+	if len(s.Routes) > most || len(s.Routes) == 0 && most == 1 {
+		n.w.violate(ruleWanted, n, "shortcut %+v has not the routes of its placement", *s)
+	}
+	for _, p := range s.Routes {
+		if n.wanted.routes[p] != s.NextHop || p.Bits() != bits || !s.Prefix.Contains(p.Addr()) {
+			n.w.violate(ruleWanted, n, "shortcut %+v has no route to %s", *s, p)
+		}
+	}
+	return len(s.Routes)
+}
+
+// auditHidden checks that a shortcut hides no route of others that is at least as specific. The
+// halves of a shortcut may refine a route with the same prefix through the tunnel. No route of a
+// shortcut may have a prefix that others have, since a routing protocol would withdraw its own.
 func (n *node) auditHidden(s *engine.ShortcutStatus) {
 	for _, r := range n.base.list() {
+		if r.Device == device && slices.Contains(s.Routes, r.Prefix) && !r.Prefix.IsSingleIP() {
+			n.w.violate("a shortcut leaves the place of a routing protocol's prefix free", n,
+				"shortcut %+v, route %+v", *s, r)
+		}
 		refined := r.Prefix == s.Prefix && r.Device == device
 		if !refined && r.Prefix.Bits() >= s.Prefix.Bits() && s.Prefix.Contains(r.Prefix.Addr()) {
 			n.w.violate("a shortcut hides no route that is not ours and at least as specific", n,

@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // charon is a node's strongSwan, and what the daemon knows of it.
 type charon struct {
-	ends     map[netip.Addr][]*saEnd // by the peer's NBMA address or name, the oldest first
-	dials    map[netip.Addr]*dial
-	told     map[netip.Addr]engine.Peer // the peers that the daemon believes secured
+	ends     map[peerid.ID][]*saEnd // the oldest first
+	dials    map[peerid.ID]*dial
+	told     map[peerid.ID]engine.Peer // the peers that the daemon believes secured
 	shared   map[netip.Addr]*sharing
 	marks    uint32 // number of marks given out
 	postedAt int64  // when the last event under way will reach the daemon
@@ -23,7 +25,7 @@ type saEnd struct {
 	id        uint64
 	node      *node
 	far       *saEnd
-	remote    netip.Addr // the peer's NBMA address or name at this end
+	remote    peerid.ID  // the peer at this end
 	address   netip.Addr // the peer's NBMA address at this end
 	initiator bool
 	charon    bool // charon has the SA
@@ -33,9 +35,9 @@ type saEnd struct {
 
 // clear sets the state of a charon without SAs.
 func (c *charon) clear() {
-	c.ends = make(map[netip.Addr][]*saEnd)
-	c.dials = make(map[netip.Addr]*dial)
-	c.told = make(map[netip.Addr]engine.Peer)
+	c.ends = make(map[peerid.ID][]*saEnd)
+	c.dials = make(map[peerid.ID]*dial)
+	c.told = make(map[peerid.ID]engine.Peer)
 	c.shared, c.marks = make(map[netip.Addr]*sharing), 0
 }
 
@@ -45,9 +47,12 @@ const (
 	deadPeerLeast = 11 * time.Second
 	deadPeerMost  = 22 * time.Second
 
-	// orphanAge is how long the SAs that a killed charon left in the kernel still pass traffic
-	// after the new charon started.
-	orphanAge = 40 * time.Second
+	// The daemon removes the SAs that a killed charon left in the kernel so long after the new
+	// charon started: those of a peer with a new SA, and all others (see package espstate).
+	replacedLeast = 10 * time.Second
+	replacedMost  = 20 * time.Second
+	orphansLeast  = 40 * time.Second
+	orphansMost   = 50 * time.Second
 )
 
 // works reports whether packets through this end reach the other.
@@ -60,11 +65,11 @@ func (e *saEnd) fits() bool {
 	return e.address == e.far.node.public && e.far.address == e.node.public
 }
 
-// outbound returns the end through which packets to an NBMA address leave: the newest. It returns
-// nil if there is none.
-func (n *node) outbound(to netip.Addr) *saEnd {
+// outbound returns the end through which packets to a peer leave: the newest. It returns nil if
+// there is none.
+func (n *node) outbound(to peerid.ID) *saEnd {
 	for _, e := range slices.Backward(n.ends[to]) {
-		if e.kernel && (!isName(to) || n.led[to] == e.address) {
+		if e.kernel && (!to.Shares() || n.outer[to] == e.address) {
 			return e
 		}
 	}
@@ -72,21 +77,19 @@ func (n *node) outbound(to netip.Addr) *saEnd {
 }
 
 // secures reports whether charon has an SA with a peer.
-func (n *node) secures(remote netip.Addr) bool { return n.securing(remote) != nil }
+func (n *node) secures(remote peerid.ID) bool { return n.securing(remote) != nil }
 
 // peer returns the peer of an end as the engine hears of it.
 func (e *saEnd) peer() engine.Peer {
 	m := e.far.node
 	p := engine.Peer{
 		Interface: device,
-		NBMA:      e.remote,
+		ID:        e.remote,
+		Outer:     e.address,
 		Identity:  m.identity,
 		Initiator: e.initiator,
 		LocalNAT:  e.node.nat != noNAT,
 		RemoteNAT: m.nat != noNAT,
-	}
-	if isName(e.remote) {
-		p.Real = e.address
 	}
 	if p.SharedWith = e.node.others(e); len(p.SharedWith) > 0 {
 		p.Separating = e.node.canMark
@@ -102,11 +105,11 @@ func (w *world) establish(n, m *node) {
 		w.violateAt(ruleApart, []*node{n, m},
 			n.name+" and "+m.name+" are behind one NAT, and have an SA")
 	}
-	a := &saEnd{id: w.SAs, node: n, remote: m.public, address: m.public, initiator: true}
+	a := &saEnd{id: w.SAs, node: n, remote: peerid.At(m.public), address: m.public, initiator: true}
 	b := &saEnd{id: w.SAs, node: m, address: n.public, far: a, charon: true, kernel: true}
 	a.far = b
 	m.enter(b)
-	w.judgeFlapping(n, m)
+	w.checkFlapping(n, m)
 	d, boots := n.dials[a.remote], n.boots
 	w.after(w.oneWay(n, m), func() {
 		if !n.charonUp || n.boots != boots || n.dials[a.remote] != d || !a.works() || !b.charon {
@@ -123,7 +126,7 @@ func (w *world) establish(n, m *node) {
 
 // evaluate tells the daemon if a peer is secured, has changed or was lost, and begins an attempt to
 // secure the peer if the engine wants that.
-func (n *node) evaluate(remote netip.Addr, reason string) {
+func (n *node) evaluate(remote peerid.ID, reason string) {
 	if !n.daemonUp || !n.charonUp {
 		return
 	}
@@ -135,7 +138,7 @@ func (n *node) evaluate(remote netip.Addr, reason string) {
 		}
 	} else if before {
 		delete(n.told, remote)
-		n.post(engine.PeerLost{Interface: device, NBMA: remote, Reason: reason})
+		n.post(engine.PeerLost{Interface: device, ID: remote, Reason: reason})
 	}
 	n.settle(remote)
 }
@@ -151,22 +154,29 @@ func (n *node) post(ev engine.Event) {
 	})
 }
 
-// snapshot tells the daemon all peers with which charon has SAs, and begins attempts to secure the
-// other peers that the engine wants.
+// snapshot tells the daemon all peers with which charon has SAs, and to which the kernel has some.
+// It begins attempts to secure the other peers that the engine wants.
 func (n *node) snapshot() {
-	ev := engine.PeersSecured{Interface: device}
+	ev := engine.PeersSecured{Interface: device, InKernel: make(map[netip.Addr]bool)}
+	for _, e := range n.all() {
+		if e.kernel && !e.remote.Shares() {
+			ev.InKernel[e.address] = true
+		}
+	}
 	clear(n.told)
-	for _, a := range sortedAddrs(n.ends) {
+	for _, a := range sortedIDs(n.ends) {
 		if e := n.securing(a); e != nil {
 			n.told[a] = e.peer()
 			ev.Peers = append(ev.Peers, e.peer())
 		}
 	}
 	n.hear(ev)
-	for _, a := range sortedAddrs(n.ends) {
-		n.watchSharing(a)
+	for _, a := range sortedIDs(n.ends) {
+		if !a.Shares() {
+			n.watchSharing(a.Address())
+		}
 	}
-	for _, a := range sortedAddrs(n.wanted.peers) {
+	for _, a := range sortedIDs(n.wanted.peers) {
 		n.settle(a)
 	}
 }
@@ -215,7 +225,7 @@ func (e *saEnd) end(reason string) {
 
 // closeSoon ends the SAs with a peer once the kernel has taken the changes before, so that no
 // neighbour or route leads to the peer any more.
-func (n *node) closeSoon(remote netip.Addr) {
+func (n *node) closeSoon(remote peerid.ID) {
 	n.inKernel(func() {
 		for _, e := range slices.Clone(n.ends[remote]) {
 			if e.charon {
@@ -228,7 +238,7 @@ func (n *node) closeSoon(remote netip.Addr) {
 // all returns the node's ends, ordered by peer and age.
 func (n *node) all() []*saEnd {
 	var list []*saEnd
-	for _, a := range sortedAddrs(n.ends) {
+	for _, a := range sortedIDs(n.ends) {
 		list = append(list, n.ends[a]...)
 	}
 	return list
@@ -258,11 +268,15 @@ func (n *node) startCharon() {
 	if n.daemonUp {
 		n.snapshot()
 	}
-	n.w.after(int64(orphanAge), func() {
-		for _, e := range orphans {
-			if e.kernel && !e.charon {
-				e.remove("")
+	remove := func(least, most time.Duration, which func(*saEnd) bool) {
+		n.w.after(n.w.between(least, most), func() {
+			for _, e := range orphans {
+				if e.kernel && !e.charon && which(e) {
+					e.remove("")
+				}
 			}
-		}
-	})
+		})
+	}
+	remove(replacedLeast, replacedMost, func(e *saEnd) bool { return n.secures(e.remote) })
+	remove(orphansLeast, orphansMost, func(*saEnd) bool { return true })
 }

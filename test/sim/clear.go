@@ -1,16 +1,18 @@
 package sim
 
-import "net/netip"
+import (
+	"cygnet/nhrpd/engine/peerid"
+)
 
 // shipClear is ship for a network without IPsec: it carries a packet to the node that has the
 // address.
 func (w *world) shipClear(
 	n *node,
-	to netip.Addr,
-	arrive func(m *node, from netip.Addr),
+	to peerid.ID,
+	arrive func(m *node, from peerid.ID),
 	lost func(why string),
 ) {
-	m := w.at(to)
+	m := w.at(to.Address())
 	switch {
 	case m == nil:
 		lost(lostOnTheWay)
@@ -21,10 +23,10 @@ func (w *world) shipClear(
 	}
 	from := n.public
 	w.after(w.oneWay(n, m), func() {
-		if m.public != to || n.public != from || !w.carries(n, m) {
+		if m.public != to.Address() || n.public != from || !w.carries(n, m) {
 			lost(lostOnTheWay)
 			return
 		}
-		arrive(m, from)
+		arrive(m, peerid.At(from))
 	})
 }

@@ -1,10 +1,11 @@
 package sim
 
 import (
-	"net/netip"
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // dial is the state of the attempts to secure one peer that the daemon wants.
@@ -39,56 +40,56 @@ const (
 )
 
 // want takes over which security the engine wants for a peer.
-func (n *node) want(nbma netip.Addr, s engine.Security) {
+func (n *node) want(id peerid.ID, s engine.Security) {
 	if n.w.Unprotected {
-		n.w.violate(ruleWanted, n, "security %d of %s is wanted without IPsec", s, nbma)
+		n.w.violate(ruleWanted, n, "security %d of %s is wanted without IPsec", s, id)
 	}
-	if n.wanted.peers[nbma] == s {
-		n.w.violate(ruleWanted, n, "security %d of %s is wanted twice", s, nbma)
+	if n.wanted.peers[id] == s {
+		n.w.violate(ruleWanted, n, "security %d of %s is wanted twice", s, id)
 	}
 	if s == engine.SANone {
-		delete(n.wanted.peers, nbma)
+		delete(n.wanted.peers, id)
 	} else {
-		n.wanted.peers[nbma] = s
+		n.wanted.peers[id] = s
 	}
-	d := n.dials[nbma]
+	d := n.dials[id]
 	if d != nil && s < engine.SAInitiate {
 		// charon continues an attempt that is under way.
 		d.paused, d.span, d.sought = false, 0, 0
 		if d.attempt == 0 && n.w.now-d.last > punched {
-			delete(n.dials, nbma)
+			delete(n.dials, id)
 		}
 	}
-	n.settle(nbma)
+	n.settle(id)
 }
 
 // settle begins an attempt to secure a peer that the engine wants and that has no SA, unless an
 // attempt is under way or the next one waits.
-func (n *node) settle(nbma netip.Addr) {
+func (n *node) settle(id peerid.ID) {
 	w := n.w
 	if !n.daemonUp || !n.charonUp ||
-		n.wanted.peers[nbma] < engine.SAInitiate || n.secures(nbma) || isName(nbma) {
+		n.wanted.peers[id] < engine.SAInitiate || n.secures(id) || id.Shares() {
 		return
 	}
-	d := n.dials[nbma]
+	d := n.dials[id]
 	if d == nil {
 		d = &dial{}
-		n.dials[nbma] = d
+		n.dials[id] = d
 	}
 	if d.attempt != 0 || d.paused {
 		return
 	}
 	w.dialled++
-	id := w.dialled
-	d.attempt, d.tried, d.last = id, true, w.now
+	number := w.dialled
+	d.attempt, d.tried, d.last = number, true, w.now
 	if d.sought == 0 {
 		d.sought, d.silence = w.now, w.now
 	}
-	n.log.add(w.now, "dials", nbma, "")
-	took, heard := w.exchange(n, w.at(nbma))
+	n.log.add(w.now, "dials", id, "")
+	took, heard := w.exchange(n, w.at(id.Address()))
 	w.after(took, func() {
-		if n.dials[nbma] == d && d.attempt == id {
-			n.concluded(nbma, d, heard)
+		if n.dials[id] == d && d.attempt == number {
+			n.concluded(id, d, heard)
 		}
 	})
 }
@@ -115,75 +116,75 @@ func (w *world) exchange(n, m *node) (int64, bool) {
 }
 
 // concluded handles the end of an attempt's IKE exchange.
-func (n *node) concluded(nbma netip.Addr, d *dial, heard bool) {
+func (n *node) concluded(id peerid.ID, d *dial, heard bool) {
 	w := n.w
-	m := w.at(nbma)
+	m := w.at(id.Address())
 	switch {
-	case n.secures(nbma): // the peer's own attempt was faster
+	case n.secures(id): // the peer's own attempt was faster
 		d.over()
 	case heard && !n.left && m != nil && m.charonUp && !m.left && w.reaches(n, m) && m.letsIn(n):
 		w.establish(n, m)
-	case n.wanted.peers[nbma] == engine.SAInitiateFirst:
-		n.abandonLater(nbma, d)
+	case n.wanted.peers[id] == engine.SAInitiateFirst:
+		n.abandonLater(id, d)
 	default:
-		n.failLater(nbma, d)
+		n.failLater(id, d)
 	}
 }
 
 // abandonLater abandons an attempt that an NHS does not answer, and begins a new one.
-func (n *node) abandonLater(nbma netip.Addr, d *dial) {
-	w, id := n.w, d.attempt
+func (n *node) abandonLater(id peerid.ID, d *dial) {
+	w, number := n.w, d.attempt
 	patience := min(max((d.last-d.sought)/15, int64(impatientFirst)), int64(impatientLast))
 	w.after(d.last+patience+w.between(0, abandons)-w.now, func() {
-		if n.dials[nbma] != d || d.attempt != id {
+		if n.dials[id] != d || d.attempt != number {
 			return
 		}
 		d.attempt = 0
-		if n.secures(nbma) {
+		if n.secures(id) {
 			d.over()
 			return
 		}
 		if w.now-d.silence >= int64(tellsSilence) {
 			d.silence = w.now
-			n.post(engine.PeerFailed{Interface: device, NBMA: nbma, Reason: "no answer"})
+			n.post(engine.PeerFailed{Interface: device, ID: id, Reason: "no answer"})
 		}
-		n.settle(nbma)
+		n.settle(id)
 	})
 }
 
 // failLater fails an attempt at the time at which charon gives up.
-func (n *node) failLater(nbma netip.Addr, d *dial) {
-	id := d.attempt
+func (n *node) failLater(id peerid.ID, d *dial) {
+	number := d.attempt
 	n.w.after(d.last+int64(attemptFails)-n.w.now, func() {
-		if n.dials[nbma] == d && d.attempt == id {
-			n.fail(nbma, d)
+		if n.dials[id] == d && d.attempt == number {
+			n.fail(id, d)
 		}
 	})
 }
 
 // fail tells the daemon that an attempt failed, and schedules the next attempt after a pause.
-func (n *node) fail(nbma netip.Addr, d *dial) {
+func (n *node) fail(id peerid.ID, d *dial) {
 	w := n.w
 	d.attempt = 0
-	if n.secures(nbma) {
+	if n.secures(id) {
 		d.over()
 		return
 	}
-	wanted := n.wanted.peers[nbma]
+	wanted := n.wanted.peers[id]
 	if wanted < engine.SAInitiate {
 		return
 	}
 	d.paused = true
-	n.post(engine.PeerFailed{Interface: device, NBMA: nbma, Reason: "no answer"})
+	n.post(engine.PeerFailed{Interface: device, ID: id, Reason: "no answer"})
 	d.span = min(max(2*d.span, pauseFirst), pauseLast)
 	pause := int64(d.span) + w.between(0, d.span/4)
 	if wanted == engine.SAInitiateFirst {
 		pause = min(pause, int64(impatientLast))
 	}
 	w.after(pause, func() {
-		if n.dials[nbma] == d && d.paused {
+		if n.dials[id] == d && d.paused {
 			d.paused = false
-			n.settle(nbma)
+			n.settle(id)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // A node begins a new attempt with a peer that does not answer. With an NHS it begins one after two
@@ -40,13 +42,13 @@ func TestDialsAnew(t *testing.T) {
 			n := w.spokes()[0]
 			h := n.nhs[0]
 			w.cuts[pairOf(n, h)] = w.now + 30*minute
-			n.wanted.peers[h.public] = tt.want
-			for _, e := range slices.Clone(n.ends[h.public]) {
+			n.wanted.peers[peerid.At(h.public)] = tt.want
+			for _, e := range slices.Clone(n.ends[peerid.At(h.public)]) {
 				e.remove("the underlay is cut")
 			}
 			var begun []int64
 			w.every(second/10, func() {
-				if d := n.dials[h.public]; d != nil && d.attempt != 0 &&
+				if d := n.dials[peerid.At(h.public)]; d != nil && d.attempt != 0 &&
 					(len(begun) == 0 || begun[len(begun)-1] != d.last) {
 					begun = append(begun, d.last)
 				}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // How long a fault may keep data from arriving, after it is over.
@@ -135,7 +137,7 @@ func (w *world) crash(n *node) {
 	if w.chance(0.3) {
 		off = w.between(time.Minute, 10*time.Minute)
 	}
-	n.log.add(w.now, "machine off", netip.Addr{}, time.Duration(off).String())
+	n.log.add(w.now, "machine off", peerid.ID{}, time.Duration(off).String())
 	n.disturb(w.now + off + w.heals())
 	saved := n.engine.Save()
 	if w.chance(0.2) {
@@ -171,7 +173,7 @@ func (w *world) restart(n *node) {
 		return
 	}
 	off := w.between(200*time.Millisecond, 30*time.Second)
-	n.log.add(w.now, "daemon stops", netip.Addr{}, time.Duration(off).String())
+	n.log.add(w.now, "daemon stops", peerid.ID{}, time.Duration(off).String())
 	w.daemonsBack = max(w.daemonsBack, w.now+off)
 	w.healLater()
 	if w.Unprotected {
@@ -219,8 +221,8 @@ func (w *world) restartCharon(n *node) {
 	}
 	off := w.between(time.Second, 20*time.Second)
 	killed := w.chance(0.5)
-	n.log.add(w.now, "charon stops", netip.Addr{}, time.Duration(off).String())
-	n.disturb(w.now + off + int64(orphanAge) + w.heals())
+	n.log.add(w.now, "charon stops", peerid.ID{}, time.Duration(off).String())
+	n.disturb(w.now + off + int64(orphansMost) + w.heals())
 	n.stopCharon(killed)
 	machine := n.machines
 	w.after(off, func() {
@@ -241,7 +243,7 @@ func (w *world) move(n *node) {
 // moveTo gives a node a certain NBMA address.
 func (w *world) moveTo(n *node, address netip.Addr) {
 	n.takeAddress(address)
-	n.log.add(w.now, "moves to", n.public, "")
+	n.log.add(w.now, "moves to", peerid.At(n.public), "")
 	n.disturb(w.now + w.heals())
 	ends := n.all()
 	for _, e := range ends {
@@ -291,8 +293,8 @@ func (w *world) part(a, b *node) {
 	lasts := w.about(time.Minute)
 	end := w.now + lasts
 	w.cuts[p] = end
-	a.log.add(w.now, "parted from", b.public, time.Duration(lasts).String())
-	b.log.add(w.now, "parted from", a.public, time.Duration(lasts).String())
+	a.log.add(w.now, "parted from", peerid.At(b.public), time.Duration(lasts).String())
+	b.log.add(w.now, "parted from", peerid.At(a.public), time.Duration(lasts).String())
 	w.pairQuiet[p] = w.now + w.heals()
 	if w.Unprotected {
 		w.pairQuiet[p] += lasts // without IPsec, no router finds out that the direct way is cut
@@ -343,7 +345,7 @@ func (w *world) breakLine(n *node) {
 	}
 	lasts := w.about(15 * time.Second)
 	n.brokenUntil = w.now + lasts
-	n.log.add(w.now, "line down", netip.Addr{}, time.Duration(lasts).String())
+	n.log.add(w.now, "line down", peerid.ID{}, time.Duration(lasts).String())
 	n.disturb(w.now + lasts + w.heals())
 	for _, e := range n.all() {
 		e.suspect()
@@ -361,7 +363,7 @@ func (w *world) leap(n *node) {
 	if w.chance(0.3) {
 		d = -time.Duration(w.between(0, mostBack))
 	}
-	n.log.add(w.now, "clock leaps", netip.Addr{}, d.String())
+	n.log.add(w.now, "clock leaps", peerid.ID{}, d.String())
 	n.disturb(w.now + int64(mostBack) + w.heals())
 	if n.hub {
 		n.disturb(w.now + int64(mostBack+forgotten))

@@ -7,20 +7,22 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // kernel is the state of a machine's kernel.
 type kernel struct {
 	base      fib // routes of the administrator and of routing
 	own       fib // routes of the daemon
-	neighbors map[netip.Addr]netip.Addr
-	admitted  map[netip.Addr]bool // peers whose data the kernel takes
-	adopted   map[netip.Addr]bool // peers whose data it takes since an earlier daemon used them
-	uses      map[netip.Addr]*use
+	neighbors map[netip.Addr]peerid.ID
+	admitted  map[peerid.ID]bool // peers whose data the kernel takes
+	adopted   map[peerid.ID]bool // peers whose data it takes since an earlier daemon used them
+	uses      map[peerid.ID]*use
 	missing   map[netip.Addr]*missing
-	led       map[netip.Addr]netip.Addr // the addresses behind the names of peers
-	anyone    map[netip.Addr]bool       // addresses at which the kernel takes data of any router
-	changedAt int64                     // when the kernel will have taken the last change
+	outer     map[peerid.ID]netip.Addr // the outer addresses of marked peers
+	anyone    map[peerid.ID]bool       // addresses at which the kernel takes data of any router
+	changedAt int64                    // when the kernel will have taken the last change
 }
 
 // use is when data last passed from and to a peer, by the node's clock.
@@ -30,13 +32,13 @@ type use struct{ in, out time.Time }
 // and of routing.
 func (k *kernel) clear() {
 	k.own = fib{}
-	k.neighbors = make(map[netip.Addr]netip.Addr)
-	k.admitted = make(map[netip.Addr]bool)
+	k.neighbors = make(map[netip.Addr]peerid.ID)
+	k.admitted = make(map[peerid.ID]bool)
 	k.adopted = nil
-	k.uses = make(map[netip.Addr]*use)
+	k.uses = make(map[peerid.ID]*use)
 	k.missing = make(map[netip.Addr]*missing)
-	k.led = make(map[netip.Addr]netip.Addr)
-	k.anyone = make(map[netip.Addr]bool)
+	k.outer = make(map[peerid.ID]netip.Addr)
+	k.anyone = make(map[peerid.ID]bool)
 }
 
 // addBase adds a route without telling the engine.
@@ -49,7 +51,7 @@ func (n *node) reroute(added, removed []engine.Route) {
 	}
 	for _, r := range added {
 		n.base.add(r)
-		n.log.add(n.w.now, "route", r.NextHop, r.Prefix.String())
+		n.log.add(n.w.now, "route", peerid.At(r.NextHop), r.Prefix.String())
 	}
 	n.handle(engine.RoutesChanged{Table: table, Added: added, Removed: removed})
 }
@@ -88,7 +90,7 @@ func (n *node) put(neighbors []engine.NeighborChange, routes []engine.RouteChang
 		if c.Delete {
 			delete(n.neighbors, c.Protocol)
 		} else {
-			n.neighbors[c.Protocol] = c.NBMA
+			n.neighbors[c.Protocol] = c.Peer
 			n.release(c.Protocol)
 		}
 	}
@@ -135,11 +137,11 @@ const settleTime = 30 * second
 // adoptAdmitted fills the admission table of a new daemon's eBPF programs with the peers to which
 // an earlier daemon's neighbours lead. The admissions of the new engine follow.
 func (n *node) adoptAdmitted() {
-	n.admitted, n.adopted, n.anyone = make(map[netip.Addr]bool),
-		make(map[netip.Addr]bool),
-		make(map[netip.Addr]bool)
-	for _, nbma := range n.neighbors {
-		n.adopted[nbma] = true
+	n.admitted, n.adopted, n.anyone = make(map[peerid.ID]bool),
+		make(map[peerid.ID]bool),
+		make(map[peerid.ID]bool)
+	for _, id := range n.neighbors {
+		n.adopted[id] = true
 	}
 	boots := n.boots
 	n.w.after(settleTime, func() {
@@ -152,22 +154,23 @@ func (n *node) adoptAdmitted() {
 // admit changes at once from which peers the kernel takes data.
 func (n *node) admit(changes []engine.AdmissionChange) {
 	for _, c := range changes {
-		delete(n.adopted, c.NBMA)
-		delete(n.anyone, c.NBMA)
+		delete(n.adopted, c.ID)
+		delete(n.anyone, c.ID)
 		if c.Delete {
-			delete(n.admitted, c.NBMA)
+			delete(n.admitted, c.ID)
 			continue
 		}
-		n.admitted[c.NBMA] = true
+		n.admitted[c.ID] = true
 		if c.Shared {
-			n.anyone[c.NBMA] = true
+			n.anyone[c.ID] = true
 		}
 	}
 }
 
 // takes reports whether the kernel takes data from a peer.
-func (n *node) takes(from netip.Addr) bool {
-	return n.admitted[from] || n.adopted[from] || isName(from) && n.anyone[n.led[from]]
+func (n *node) takes(from peerid.ID) bool {
+	return n.admitted[from] || n.adopted[from] ||
+		from.Shares() && n.anyone[peerid.At(n.outer[from])]
 }
 
 // route returns the route that the kernel chooses for a destination: that with the longest prefix,
@@ -182,11 +185,11 @@ func (n *node) route(dst netip.Addr) (engine.Route, bool) {
 }
 
 // use returns the record of a peer's use.
-func (n *node) use(nbma netip.Addr) *use {
-	u := n.uses[nbma]
+func (n *node) use(id peerid.ID) *use {
+	u := n.uses[id]
 	if u == nil {
 		u = &use{}
-		n.uses[nbma] = u
+		n.uses[id] = u
 	}
 	return u
 }
@@ -198,10 +201,10 @@ func (n *node) readUse() {
 		if n.boots != boots {
 			return
 		}
-		ev := engine.Used{Interface: device}
-		for _, a := range sortedAddrs(n.uses) {
+		ev := engine.Used{Interface: device, Exact: true}
+		for _, a := range sortedIDs(n.uses) {
 			u := n.uses[a]
-			ev.Peers = append(ev.Peers, engine.PeerUse{NBMA: a, In: u.in, Out: u.out})
+			ev.Peers = append(ev.Peers, engine.PeerUse{ID: a, In: u.in, Out: u.out})
 			if len(n.ends[a]) == 0 {
 				delete(n.uses, a)
 			}
@@ -263,4 +266,9 @@ func (f *fib) list() []engine.Route {
 		list = append(list, f.routes[p])
 	}
 	return list
+}
+
+// sortedIDs does what sortedAddrs does for a map of peers.
+func sortedIDs[V any](m map[peerid.ID]V) []peerid.ID {
+	return slices.SortedFunc(maps.Keys(m), peerid.ID.Compare)
 }

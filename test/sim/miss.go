@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // missing is an overlay address for which the kernel has no neighbour. The kernel asks the daemon
@@ -48,7 +50,7 @@ func (w *world) miss(p *dataPacket, n *node, next netip.Addr) {
 		m = &missing{}
 		n.missing[next] = m
 		n.askFor(next, m)
-		n.judgeMiss(next, m, p)
+		n.checkMiss(next, m, p)
 	}
 	if m.packets = append(m.packets, p); len(m.packets) > mostHeld {
 		n.loseHeld(m.packets[0], "too many wait for "+next.String())
@@ -102,13 +104,13 @@ func (n *node) release(next netip.Addr) {
 	}
 }
 
-// judgeMiss checks, when the time of missAnswered is over, that packets no longer wait for a
+// checkMiss checks, when the time of missAnswered is over, that packets no longer wait for a
 // neighbour.
-func (n *node) judgeMiss(next netip.Addr, m *missing, first *dataPacket) {
+func (n *node) checkMiss(next netip.Addr, m *missing, first *dataPacket) {
 	w := n.w
 	since, to := w.now, w.byOverlay[next]
 	if to == nil {
-		n.judgeNobody(next)
+		n.checkNobody(next)
 		return
 	}
 	w.after(int64(missAnswered), func() {
@@ -130,9 +132,9 @@ func (n *node) judgeMiss(next netip.Addr, m *missing, first *dataPacket) {
 	})
 }
 
-// judgeNobody checks, when the time of nobodyThere is over, that packets to an address that no
+// checkNobody checks, when the time of nobodyThere is over, that packets to an address that no
 // router has go nowhere.
-func (n *node) judgeNobody(next netip.Addr) {
+func (n *node) checkNobody(next netip.Addr) {
 	w, boots, since := n.w, n.boots, n.w.now
 	w.after(int64(nobodyThere), func() {
 		if n.boots == boots &&
@@ -148,8 +150,8 @@ func (n *node) judgeNobody(next netip.Addr) {
 // cramped reports whether a node has as many relays by its hubs as its limits allow.
 func (n *node) cramped() bool {
 	relays := 0
-	for a, nbma := range n.wanted.neighbors {
-		if at := n.w.at(nbma); at != nil && at.hub && at.home != a {
+	for a, id := range n.wanted.neighbors {
+		if at := n.w.at(id.Address()); at != nil && at.hub && at.home != a {
 			relays++
 		}
 	}
@@ -164,7 +166,7 @@ func (w *world) scan(n *node) {
 	if !n.up {
 		return
 	}
-	n.log.add(w.now, "scans the overlay", netip.Addr{}, "")
+	n.log.add(w.now, "scans the overlay", peerid.ID{}, "")
 	n.scanned = w.now
 	// The daemon asks for a limited number of addresses per second, and the kernel repeats its
 	// questions.
@@ -173,7 +175,7 @@ func (w *world) scan(n *node) {
 		dst := v4(10<<24 | uint32(n.region)<<16 | 200<<8 | uint32(i))
 		w.forward(
 			&dataPacket{from: n, src: w.hostOf(n), dst: dst, ttl: firstTTL},
-			n, netip.Addr{})
+			n, peerid.ID{})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // node is a router: an engine, and its machine, kernel and charon.
@@ -37,19 +39,19 @@ type node struct {
 	// compares it, so as not to act for a daemon that no longer runs.
 	boots int
 
-	offset     time.Duration // of its clock from the world's
-	latest     time.Time     // the latest time that the engine has seen
-	wakeAt     int64         // when the engine is due to be called, or 0
-	wakes      int           // calls of the engine since countedAt
-	countedAt  int64
-	bootedAt   int64   // when the daemon started
-	leaptAt    int64   // when its clock last jumped
-	remade     []int64 // when it lately made SAs with hubs without a fault
-	movedAt    int64   // when its NBMA address last changed
-	mixedUntil int64   // until when state of other routers that shared its address may be left
-	leftAt     int64   // when it last left the network
-	scanned    int64   // when a host behind it last tried many addresses
-	swapped    int64   // when its LAN last changed
+	offset         time.Duration // of its clock from the world's
+	latest         time.Time     // the latest time that the engine has seen
+	wakeAt         int64         // when the engine is due to be called, or 0
+	wakes          int           // calls of the engine since countedAt
+	countedAt      int64
+	bootedAt       int64   // when the daemon started
+	leaptAt        int64   // when its clock last jumped
+	remade         []int64 // when it lately made SAs with hubs without a fault
+	movedAt        int64   // when its NBMA address last changed
+	ambiguousUntil int64   // until when state of other routers that shared its address may be left
+	leftAt         int64   // when it last left the network
+	scanned        int64   // when a host behind it last tried many addresses
+	swapped        int64   // when its LAN last changed
 
 	kernel
 	charon
@@ -100,7 +102,7 @@ func (n *node) boot(saved engine.Saved) {
 	n.daemonUp, n.left, n.latest = true, false, time.Time{}
 	n.wanted.clear()
 	n.stopDialling()
-	n.log.add(w.now, "daemon starts", netip.Addr{}, "")
+	n.log.add(w.now, "daemon starts", peerid.ID{}, "")
 	n.engine = engine.New(rand.New(n.seed), uint32(n.clock().Unix()))
 	n.wakeAt = 0
 	n.adoptAdmitted()
@@ -214,13 +216,13 @@ func (n *node) carryOut(out *engine.Output) {
 	n.apply(out.Neighbors, out.Routes)
 	n.admit(out.Admitted)
 	for _, c := range out.SAs {
-		n.want(c.NBMA, c.Want)
+		n.want(c.ID, c.Want)
 	}
 	for i := range out.Packets {
 		n.transmit(&out.Packets[i])
 	}
 	for _, k := range out.Closed {
-		n.closeSoon(k.NBMA)
+		n.closeSoon(k.ID)
 	}
 	if len(out.ReadUse) > 0 {
 		n.readUse()

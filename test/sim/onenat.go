@@ -6,18 +6,20 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
-// This file simulates routers behind one NAT address, as vici/sharing.go and nhrpd/marked.go treat
+// This file simulates routers behind one NAT address, as vici/sharing.go and nhrpd/marks.go treat
 // them. When a second router appears at an address, the daemon loads a connection whose SAs get a
 // mark each. The daemon then closes the SAs of all but the first router. The other routers come
-// back with a mark. The engine knows a router with a mark by a name in the place of its address. A
-// node that cannot use marks sends all packets to such an address through the newest SA there.
+// back with a mark, and the engine knows them by it. A node that cannot use marks sends all packets
+// to such an address through the newest SA there.
 
 // The rules that this file checks.
 const (
 	ruleApart = "routers behind one NAT never talk to each other directly"
-	ruleLed   = "a name leads to the address behind it before it is used"
+	ruleLed   = "a marked peer's outer address is known before it is used"
 	ruleBound = "who is registered is reached by its binding"
 	ruleFlap  = "an SA with a hub stays where nothing happens"
 )
@@ -26,17 +28,9 @@ const (
 // connection for that address.
 const unloaded = 5 * time.Minute
 
-// isName reports whether an address is a name: it stands for one of several routers behind one
-// address.
-func isName(a netip.Addr) bool { return a.As4()[0] == 0 }
-
-// parked has the peer IDs under which the engine parks the bindings of routers whose marks ended
-// with a killed charon. The kernel sends nothing for these IDs.
-var parked = netip.MustParsePrefix("0.255.0.0/16")
-
-// checkParked checks that a neighbour does not wait under a parked peer ID for longer than the
-// grace time that the engine gives to any peer that a restarted charon does not list.
-func (n *node) checkParked(protocol, id netip.Addr) {
+// checkParked checks that a neighbour does not wait at a parked peer for longer than the grace time
+// that the engine gives to any peer that a restarted charon does not list.
+func (n *node) checkParked(protocol netip.Addr, id peerid.ID) {
 	boots, since := n.boots, n.w.now
 	n.w.after(int64(max(resyncGrace, restoreGrace)+time.Second), func() {
 		if n.boots == boots && n.wanted.neighbors[protocol] == id && !n.leaptAround(since) {
@@ -54,10 +48,10 @@ type sharing struct {
 // enter adds a new SA that the other end initiated.
 func (n *node) enter(e *saEnd) {
 	e.charon, e.kernel = true, true
-	e.remote = e.address
+	e.remote = peerid.At(e.address)
 	if s := n.shared[e.address]; s != nil && s.loaded {
 		n.marks++
-		e.remote = v4(n.marks)
+		e.remote = peerid.Marked(n.marks)
 	}
 	n.file(e)
 	n.evaluate(e.remote, "")
@@ -86,7 +80,7 @@ func (n *node) unfile(e *saEnd) {
 // charon gives the same marks to other routers.
 func (n *node) dropMarked() {
 	for _, e := range n.all() {
-		if isName(e.remote) && !e.charon {
+		if e.remote.Shares() && !e.charon {
 			e.kernel = false
 			n.unfile(e)
 		}
@@ -94,7 +88,7 @@ func (n *node) dropMarked() {
 }
 
 // protecting returns the ends with a peer that charon knows, the oldest first.
-func (n *node) protecting(remote netip.Addr) []*saEnd {
+func (n *node) protecting(remote peerid.ID) []*saEnd {
 	var list []*saEnd
 	for _, e := range n.ends[remote] {
 		if e.charon {
@@ -119,7 +113,7 @@ func behindOneNAT(list []*saEnd) bool {
 // securing returns the end that charon's client reports to the engine, or nil. If several routers
 // behind a NAT are at the address, it is the oldest end of the router that was reported before;
 // otherwise it is the oldest end of the router whose SA is the newest.
-func (n *node) securing(remote netip.Addr) *saEnd {
+func (n *node) securing(remote peerid.ID) *saEnd {
 	list := n.protecting(remote)
 	if len(list) == 0 {
 		return nil
@@ -160,7 +154,7 @@ func (n *node) watchSharing(address netip.Addr) {
 	w := n.w
 	s := n.shared[address]
 	switch {
-	case !n.canMark || !n.daemonUp || s == nil && !behindOneNAT(n.protecting(address)):
+	case !n.canMark || !n.daemonUp || s == nil && !behindOneNAT(n.protecting(peerid.At(address))):
 		return
 	case s != nil && s.loaded:
 		n.sendAway(address)
@@ -180,11 +174,11 @@ func (n *node) watchSharing(address netip.Addr) {
 
 // sendAway closes the SAs without a mark at a shared address, except those of one router.
 func (n *node) sendAway(address netip.Addr) {
-	list := n.protecting(address)
+	list := n.protecting(peerid.At(address))
 	if !behindOneNAT(list) {
 		return
 	}
-	stays := n.securing(address).far.node
+	stays := n.securing(peerid.At(address)).far.node
 	for _, e := range list {
 		if e.far.node != stays {
 			e.end("to come back with a mark")
@@ -203,13 +197,13 @@ func (n *node) unloadShared() {
 	}
 }
 
-// lead takes over from the engine to which address each name leads.
+// lead takes over from the engine the outer address of each marked peer.
 func (n *node) lead(changes []engine.MarkedChange) {
 	for _, c := range changes {
 		if c.Delete {
-			delete(n.led, c.NBMA)
+			delete(n.outer, peerid.Marked(c.Mark))
 		} else {
-			n.led[c.NBMA] = c.Real
+			n.outer[peerid.Marked(c.Mark)] = c.Outer
 		}
 	}
 }
@@ -236,27 +230,27 @@ func (e *saEnd) follow(to netip.Addr) {
 		return
 	}
 	e.address = to
-	if isName(from) {
+	if from.Shares() {
 		n.evaluate(from, "")
 		return
 	}
 	n.unfile(e)
-	e.remote = to
+	e.remote = peerid.At(to)
 	n.file(e)
-	if !n.tellMoved(from, to) {
+	if !n.tellMoved(from, e.remote) {
 		n.evaluate(from, "the peer moved")
-		n.evaluate(to, "")
+		n.evaluate(e.remote, "")
 	}
 	n.watchSharing(to)
 }
 
 // tellMoved tells the daemon that a peer has moved, and reports whether it did. It tells the daemon
 // only if the peer has no SA left at the old address and no other router was at the new one.
-func (n *node) tellMoved(from, to netip.Addr) bool {
+func (n *node) tellMoved(from, to peerid.ID) bool {
 	was, before := n.told[from]
-	_, taken := n.told[to]
+	there, taken := n.told[to]
 	e := n.securing(to)
-	if !n.daemonUp || !before || taken ||
+	if !n.daemonUp || !before || taken && there.Identity != was.Identity ||
 		len(n.protecting(from)) > 0 || e.far.node.identity != was.Identity {
 		return false
 	}
@@ -269,7 +263,7 @@ func (n *node) tellMoved(from, to netip.Addr) bool {
 }
 
 // shares reports whether a router shares its address with others, or did so a moment ago.
-func (n *node) shares() bool { return len(n.w.byAddr[n.public]) > 1 || n.w.now < n.mixedUntil }
+func (n *node) shares() bool { return len(n.w.byAddr[n.public]) > 1 || n.w.now < n.ambiguousUntil }
 
 // muddled reports whether a node on a path cannot tell the routers at the ends of a flow from the
 // others behind the same NAT address.
@@ -328,24 +322,24 @@ func (w *world) auditBound() {
 				w.muddled(pair, n, n) {
 				continue
 			}
-			nbma := h.neighbors[n.home]
+			id := h.neighbors[n.home]
 			var at *node
-			if e := h.outbound(nbma); e != nil {
+			if e := h.outbound(id); e != nil {
 				at = e.far.node
 			} else if w.Unprotected {
-				at = w.at(nbma)
+				at = w.at(id.Address())
 			}
 			if at != n {
-				w.violateAt(ruleBound, pair, h.name+" has "+n.name+" at "+nbma.String())
+				w.violateAt(ruleBound, pair, h.name+" has "+n.name+" at "+id.String())
 				return
 			}
 		}
 	}
 }
 
-// judgeFlapping checks that a spoke does not make SAs with its hubs again and again without a
+// checkFlapping checks that a spoke does not make SAs with its hubs again and again without a
 // fault.
-func (w *world) judgeFlapping(n, m *node) {
+func (w *world) checkFlapping(n, m *node) {
 	if !m.hub || n.hub || w.disturbed([]*node{n, m}) || w.now < w.pairQuiet[pairOf(n, m)] {
 		return
 	}

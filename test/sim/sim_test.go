@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 var (
@@ -146,10 +148,10 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		}, nil},
 		{"an SA that nobody tells of", "the engine knows who is secured", func(w *world) {
 			n := w.spokes()[0]
-			delete(n.wanted.known, w.primary(n.region).public)
+			delete(n.wanted.known, peerid.At(w.primary(n.region).public))
 		}, nil},
 		{"a neighbour that nobody wants", "the kernel has what is wanted", func(w *world) {
-			w.hubs[0].neighbors[hubOverlay(9)] = w.hubs[1].public
+			w.hubs[0].neighbors[hubOverlay(9)] = peerid.At(w.hubs[1].public)
 		}, nil},
 		{"somebody talks for no reason", ruleQuiet, func(w *world) {
 			n := w.spokes()[0]
@@ -172,34 +174,35 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		{"a scanned address leads somewhere", ruleNobody, func(w *world) {
 			n := w.spokes()[0]
 			nobodys := v4(10<<24 | 200<<8)
-			n.judgeNobody(nobodys)
-			n.wanted.neighbors[nobodys], n.neighbors[nobodys] = n.nhs[0].public, n.nhs[0].public
+			n.checkNobody(nobodys)
+			at := peerid.At(n.nhs[0].public)
+			n.wanted.neighbors[nobodys], n.neighbors[nobodys] = at, at
 		}, nextHops},
 		{"an SA is wanted where there is no IPsec", ruleWanted, func(w *world) {
-			w.spokes()[0].want(w.spokes()[1].public, engine.SAInitiate)
+			w.spokes()[0].want(peerid.At(w.spokes()[1].public), engine.SAInitiate)
 		}, unprotected},
 		{"an address that was registered to be one's own is taken", ruleOwner, func(w *world) {
 			n, other := w.spokes()[0], w.spokes()[1]
 			n.cfg.Unique = true
 			n.nhs[0].stepped(&engine.Output{Neighbors: []engine.NeighborChange{
-				{Protocol: n.home, NBMA: other.public},
+				{Protocol: n.home, Peer: peerid.At(other.public)},
 			}})
 		}, unprotected},
 		{"the binding of a router leads to another one", ruleBound, func(w *world) {
 			n, other := w.spokes()[0], w.spokes()[3]
 			h := n.nhs[0]
-			h.outbound(n.public).far = h.outbound(other.public).far
+			h.outbound(peerid.At(n.public)).far = h.outbound(peerid.At(other.public)).far
 		}, nil},
 		{"two routers behind one NAT have an SA", ruleApart, func(w *world) {
 			n, other := w.spokes()[0], w.spokes()[1]
 			other.takeAddress(n.public)
 			w.establish(n, other)
 		}, nil},
-		{"a name is used before it leads anywhere", ruleLed, func(w *world) {
+		{"a marked peer is used before its outer address is known", ruleLed, func(w *world) {
 			h := w.hubs[1]
-			h.wanted.known[v4(9)] = "somebody"
+			h.wanted.known[peerid.Marked(9)] = "somebody"
 			h.stepped(&engine.Output{Neighbors: []engine.NeighborChange{
-				{Protocol: spokeOverlay(0, 99), NBMA: v4(9)},
+				{Protocol: spokeOverlay(0, 99), Peer: peerid.Marked(9)},
 			}})
 		}, nil},
 		{"SAs with a hub come and go", ruleFlap, func(w *world) {
@@ -242,7 +245,7 @@ func TestNAT(t *testing.T) {
 		n, x := w.spokes()[0], w.spokes()[1]
 		n.nat = tt.at
 		if tt.knows {
-			n.dials[x.public] = &dial{tried: true, last: w.now}
+			n.dials[peerid.At(x.public)] = &dial{tried: true, last: w.now}
 		}
 		if got := n.letsIn(x); got != tt.letsInX {
 			t.Errorf("NAT %d, tried %v: lets in %v", tt.at, tt.knows, got)

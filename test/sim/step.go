@@ -6,48 +6,50 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // wanted is what a node's engine wants, and what the engine knows of its peers. The simulation
 // checks every step of the engine against it.
 type wanted struct {
-	neighbors map[netip.Addr]netip.Addr
-	pointing  map[netip.Addr]int    // number of neighbours at each NBMA address
+	neighbors map[netip.Addr]peerid.ID
+	pointing  map[peerid.ID]int     // number of neighbours at each peer
 	owners    map[netip.Addr]string // identities to which overlay addresses belong
 	routes    map[netip.Prefix]netip.Addr
-	peers     map[netip.Addr]engine.Security
-	known     map[netip.Addr]string   // identities of the peers that the engine knows as secured
-	sharing   map[netip.Addr][]string // further identities at the same address
-	lostAt    map[netip.Addr]int64    // when the SA of a peer was lost
+	peers     map[peerid.ID]engine.Security
+	known     map[peerid.ID]string   // identities of the peers that the engine knows as secured
+	sharing   map[peerid.ID][]string // further identities at the same address
+	lostAt    map[peerid.ID]int64    // when the SA of a peer was lost
 }
 
 // clear forgets everything.
 func (x *wanted) clear() {
 	*x = wanted{
-		neighbors: make(map[netip.Addr]netip.Addr),
-		pointing:  make(map[netip.Addr]int),
+		neighbors: make(map[netip.Addr]peerid.ID),
+		pointing:  make(map[peerid.ID]int),
 		owners:    make(map[netip.Addr]string),
 		routes:    make(map[netip.Prefix]netip.Addr),
-		peers:     make(map[netip.Addr]engine.Security),
-		known:     make(map[netip.Addr]string),
-		sharing:   make(map[netip.Addr][]string),
-		lostAt:    make(map[netip.Addr]int64),
+		peers:     make(map[peerid.ID]engine.Security),
+		known:     make(map[peerid.ID]string),
+		sharing:   make(map[peerid.ID][]string),
+		lostAt:    make(map[peerid.ID]int64),
 	}
 }
 
 // knows records a peer that the engine hears of as secured.
 func (x *wanted) knows(p engine.Peer) {
-	x.known[p.NBMA], x.sharing[p.NBMA] = p.Identity, p.SharedWith
-	delete(x.lostAt, p.NBMA)
+	x.known[p.ID], x.sharing[p.ID] = p.Identity, p.SharedWith
+	delete(x.lostAt, p.ID)
 }
 
-// identity returns the identity that a peer proved at an NBMA address. It returns an empty text if
-// no peer or several peers are there.
-func (x *wanted) identity(nbma netip.Addr) string {
-	if len(x.sharing[nbma]) > 0 {
+// identity returns the identity that a peer proved. It returns an empty text if no peer or several
+// peers are there.
+func (x *wanted) identity(id peerid.ID) string {
+	if len(x.sharing[id]) > 0 {
 		return ""
 	}
-	return x.known[nbma]
+	return x.known[id]
 }
 
 // The grace times of the engine: what depends on a peer outlives the peer's SA by such a time, and
@@ -74,21 +76,21 @@ func (n *node) restoring() bool { return n.w.now <= n.bootedAt+int64(restoreGrac
 
 // hear hands an event of charon's to the engine, and records what the event says about peers.
 func (n *node) hear(ev engine.Event) {
-	var lost []netip.Addr
+	var lost []peerid.ID
 	grace := lostGrace
 	switch ev := ev.(type) {
 	case engine.PeerSecured:
 		n.wanted.knows(ev.Peer)
 	case engine.PeerMoved:
 		n.wanted.knows(ev.Peer)
-		if ev.From != ev.NBMA {
+		if ev.From != ev.ID {
 			lost = append(lost, ev.From)
 		}
 	case engine.PeerLost:
-		lost = append(lost, ev.NBMA)
+		lost = append(lost, ev.ID)
 	case engine.PeersSecured:
-		for _, a := range sortedAddrs(n.wanted.known) {
-			if !slices.ContainsFunc(ev.Peers, func(p engine.Peer) bool { return p.NBMA == a }) {
+		for _, a := range sortedIDs(n.wanted.known) {
+			if !slices.ContainsFunc(ev.Peers, func(p engine.Peer) bool { return p.ID == a }) {
 				lost = append(lost, a)
 			}
 		}
@@ -109,29 +111,29 @@ func (n *node) hear(ev engine.Event) {
 
 // lost checks what the engine still wants of a peer whose SA was lost: no route from now on, and no
 // neighbour after the grace time.
-func (n *node) lost(nbma netip.Addr, grace time.Duration) {
-	if n.wanted.pointing[nbma] == 0 || n.restoring() {
+func (n *node) lost(id peerid.ID, grace time.Duration) {
+	if n.wanted.pointing[id] == 0 || n.restoring() {
 		return
 	}
 	for prefix, via := range n.wanted.routes {
 		if grace == resyncGrace {
 			break // routes stay, since the SAs stay in the kernel
 		}
-		if n.wanted.neighbors[via] == nbma && n.wanted.known[nbma] == "" {
+		if n.wanted.neighbors[via] == id && n.wanted.known[id] == "" {
 			n.w.violate(ruleSecured, n, "route %s via %s is wanted after the SA with %s went",
-				prefix, via, nbma)
+				prefix, via, id)
 		}
 	}
 	boots, since := n.boots, n.w.now
-	n.wanted.lostAt[nbma] = since
+	n.wanted.lostAt[id] = since
 	n.w.after(int64(grace)+second, func() {
-		if n.boots != boots || n.wanted.lostAt[nbma] != since {
+		if n.boots != boots || n.wanted.lostAt[id] != since {
 			return
 		}
-		delete(n.wanted.lostAt, nbma)
-		if n.wanted.known[nbma] == "" && n.wanted.pointing[nbma] > 0 && !n.leaptAround(since) {
+		delete(n.wanted.lostAt, id)
+		if n.wanted.known[id] == "" && n.wanted.pointing[id] > 0 && !n.leaptAround(since) {
 			n.w.violate(ruleSecured, n, "neighbours at %s are wanted %s after its SA went",
-				nbma, grace)
+				id, grace)
 		}
 	})
 }
@@ -160,7 +162,7 @@ func (n *node) stepped(out *engine.Output) {
 		}
 	}
 	for _, k := range out.Closed {
-		delete(n.wanted.known, k.NBMA)
+		delete(n.wanted.known, k.ID)
 	}
 }
 
@@ -176,24 +178,24 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 		}
 	}
 	if c.Delete {
-		if !there || have != c.NBMA {
+		if !there || have != c.Peer {
 			n.w.violate(ruleWanted, n, "neighbour %s at %s is withdrawn, but %s is wanted",
-				c.Protocol, c.NBMA, have)
+				c.Protocol, c.Peer, have)
 		}
 		delete(x.neighbors, c.Protocol)
 		delete(x.owners, c.Protocol)
 		return
 	}
-	x.neighbors[c.Protocol] = c.NBMA
-	x.pointing[c.NBMA]++
-	identity := x.identity(c.NBMA)
+	x.neighbors[c.Protocol] = c.Peer
+	x.pointing[c.Peer]++
+	identity := x.identity(c.Peer)
 	if n.w.Unprotected {
 		n.steppedUnique(c, have, there)
 		return
 	}
 	switch owner := x.owners[c.Protocol]; {
-	case there && have == c.NBMA:
-		n.w.violate(ruleWanted, n, "neighbour %s at %s is wanted twice", c.Protocol, c.NBMA)
+	case there && have == c.Peer:
+		n.w.violate(ruleWanted, n, "neighbour %s at %s is wanted twice", c.Protocol, c.Peer)
 	case n.hub && n.canMark && owner != "" && identity != "" && owner != identity:
 		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, owner, identity)
 	}
@@ -202,39 +204,38 @@ func (n *node) steppedNeighbor(c *engine.NeighborChange) {
 
 // steppedUnique checks in a network without IPsec, where no router proves an identity, that no
 // router takes an address that another router has registered as unique.
-func (n *node) steppedUnique(c *engine.NeighborChange, have netip.Addr, there bool) {
+func (n *node) steppedUnique(c *engine.NeighborChange, have peerid.ID, there bool) {
 	if owner := n.w.byOverlay[c.Protocol]; there && n.hub &&
 		owner != nil &&
-		owner.public == have &&
+		peerid.At(owner.public) == have &&
 		slices.Contains(owner.nhs, n) &&
 		owner.cfg.Unique {
-		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, have, c.NBMA)
+		n.w.violate(ruleOwner, n, "%s moved from %s to %s", c.Protocol, have, c.Peer)
 	}
 }
 
-// mayReach reports whether packets may go to an NBMA address: its peer is secured, or the network
-// has no IPsec.
-func (n *node) mayReach(nbma netip.Addr) bool {
-	return n.w.Unprotected || n.wanted.known[nbma] != ""
+// mayReach reports whether packets may go to a peer: it is secured, or the network has no IPsec.
+func (n *node) mayReach(id peerid.ID) bool {
+	return n.w.Unprotected || n.wanted.known[id] != ""
 }
 
 // neighborRests checks that a neighbour that is wanted after the step has a peer with an SA.
 func (n *node) neighborRests(c *engine.NeighborChange) {
-	if n.wanted.neighbors[c.Protocol] != c.NBMA {
+	if n.wanted.neighbors[c.Protocol] != c.Peer {
 		return
 	}
-	if c.NBMA == n.public && n.w.now > n.movedAt+second {
+	if c.Peer == peerid.At(n.public) && n.w.now > n.movedAt+second {
 		n.w.violate(ruleApart, n, "neighbour %s at our own address is wanted", c.Protocol)
 	}
-	if parked.Contains(c.NBMA) {
-		n.checkParked(c.Protocol, c.NBMA)
+	if c.Peer.IsParked() {
+		n.checkParked(c.Protocol, c.Peer)
 		return
 	}
-	if isName(c.NBMA) && !n.led[c.NBMA].IsValid() && !n.restoring() {
-		n.w.violate(ruleLed, n, "neighbour %s at %s", c.Protocol, c.NBMA)
+	if c.Peer.Shares() && !n.outer[c.Peer].IsValid() && !n.restoring() {
+		n.w.violate(ruleLed, n, "neighbour %s at %s", c.Protocol, c.Peer)
 	}
-	if n.wanted.neighbors[c.Protocol] == c.NBMA && !n.mayReach(c.NBMA) && !n.restoring() {
-		n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted", c.Protocol, c.NBMA)
+	if n.wanted.neighbors[c.Protocol] == c.Peer && !n.mayReach(c.Peer) && !n.restoring() {
+		n.w.violate(ruleSecured, n, "neighbour %s at %s is wanted", c.Protocol, c.Peer)
 	}
 }
 
@@ -264,11 +265,11 @@ func (n *node) routeRests(c *engine.RouteChange) {
 	if c.Delete || x.routes[c.Prefix] != c.NextHop {
 		return
 	}
-	switch nbma := x.neighbors[c.NextHop]; {
-	case !nbma.IsValid():
+	switch id := x.neighbors[c.NextHop]; {
+	case !id.IsValid():
 		n.w.violate(ruleSecured, n, "route %s via %s is wanted without a neighbour",
 			c.Prefix, c.NextHop)
-	case !n.mayReach(nbma) && !n.restoring():
-		n.w.violate(ruleSecured, n, "route %s via %s at %s is wanted", c.Prefix, c.NextHop, nbma)
+	case !n.mayReach(id) && !n.restoring():
+		n.w.violate(ruleSecured, n, "route %s via %s at %s is wanted", c.Prefix, c.NextHop, id)
 	}
 }

@@ -152,6 +152,14 @@ func limits(n int) engine.Limits {
 	}
 }
 
+// paths are the ways in which the nodes, in turn, prove their direct paths.
+var paths = []engine.Paths{
+	{Prove: true, Timeout: 3 * time.Second},
+	{},
+	{Prove: true, Timeout: 3 * time.Second, SmallerMTU: true},
+	{Prove: true},
+}
+
 // newNode makes a node that is switched off.
 func (w *world) newNode(name string, address netip.Prefix) *node {
 	n := &node{
@@ -171,6 +179,7 @@ func (w *world) newNode(name string, address netip.Prefix) *node {
 		HoldingTime:    longestHolding,
 		IdleTime:       anyOf(w, []time.Duration{time.Minute, longestIdle}),
 		Authentication: "cygnus",
+		Paths:          paths[(n.index+int(w.Seed))%len(paths)],
 	}
 	n.seed = rand.NewPCG(w.Seed, uint64(n.index)+1)
 	n.canMark = !w.OneNAT || w.chance(0.9)

@@ -8,6 +8,8 @@ import (
 
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/packet"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // trace has the last events at a node. It is a ring.
@@ -20,7 +22,7 @@ type trace struct {
 type entry struct {
 	at     int64
 	what   string
-	peer   netip.Addr
+	peer   peerid.ID
 	detail string
 	notice engine.NoticeKind
 	prefix netip.Prefix
@@ -40,7 +42,7 @@ func (t *trace) put(e entry) {
 }
 
 // add adds an entry for an event.
-func (t *trace) add(at int64, what string, peer netip.Addr, detail string) {
+func (t *trace) add(at int64, what string, peer peerid.ID, detail string) {
 	t.put(entry{at: at, what: what, peer: peer, detail: detail})
 }
 
@@ -49,7 +51,7 @@ func (t *trace) notice(at int64, x *engine.Notice) {
 	t.put(entry{
 		at:     at,
 		what:   "notice",
-		peer:   x.NBMA,
+		peer:   peerid.At(x.NBMA),
 		detail: x.Reason,
 		notice: x.Kind,
 		prefix: x.Prefix,

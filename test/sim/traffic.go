@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // flow is the traffic between two hosts: one sends requests at intervals, the other replies.
@@ -103,13 +105,13 @@ func (w *world) ask(f *flow) {
 			src:  f.src,
 			dst:  f.dst,
 			ttl:  firstTTL,
-		}, f.from, netip.Addr{})
+		}, f.from, peerid.ID{})
 	}
 }
 
 // forward does what a node's kernel does with a packet. The packet came through the tunnel from the
-// NBMA address from or, if from is not valid, from a LAN.
-func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
+// peer from or, if from is not valid, from a LAN.
+func (w *world) forward(p *dataPacket, n *node, from peerid.ID) {
 	p.path = append(p.path, n)
 	r, ok := n.route(p.dst)
 	switch {
@@ -131,17 +133,17 @@ func (w *world) forward(p *dataPacket, n *node, from netip.Addr) {
 	if from.IsValid() && n.cfg.Redirect {
 		w.redirected(p, n, from)
 	}
-	if nbma := n.neighbors[next]; nbma.IsValid() {
-		w.pass(p, n, nbma)
+	if id := n.neighbors[next]; id.IsValid() {
+		w.pass(p, n, id)
 	} else {
 		w.miss(p, n, next)
 	}
 }
 
-// pass sends a packet through the tunnel to an NBMA address.
-func (w *world) pass(p *dataPacket, n *node, nbma netip.Addr) {
-	n.use(nbma).out = n.clock()
-	w.ship(n, nbma, func(m *node, from netip.Addr) {
+// pass sends a packet through the tunnel to a peer.
+func (w *world) pass(p *dataPacket, n *node, id peerid.ID) {
+	n.use(id).out = n.clock()
+	w.ship(n, id, func(m *node, from peerid.ID) {
 		if !m.takes(from) {
 			p.path = append(p.path, m)
 			w.lose(p, m.name+" does not admit data from "+from.String())
@@ -153,7 +155,7 @@ func (w *world) pass(p *dataPacket, n *node, nbma netip.Addr) {
 }
 
 // redirected tells a daemon that a packet leaves by the tunnel from which it came.
-func (w *world) redirected(p *dataPacket, n *node, from netip.Addr) {
+func (w *world) redirected(p *dataPacket, n *node, from peerid.ID) {
 	header := make([]byte, 28)
 	header[0], header[3], header[8], header[9] = 0x45, 28, 63, 17
 	copy(header[12:], p.src.AsSlice())
@@ -192,7 +194,7 @@ func (w *world) deliver(p *dataPacket, n *node) {
 			src:   p.dst,
 			dst:   p.src,
 			ttl:   firstTTL,
-		}, n, netip.Addr{})
+		}, n, peerid.ID{})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // natKind is how a NAT in front of a router filters packets from outside (RFC 4787).
@@ -62,7 +64,7 @@ func (n *node) takeAddress(a netip.Addr) {
 			func(m *node) bool { return m == n },
 		)
 		for _, m := range w.byAddr[old] {
-			m.mixedUntil = w.now + w.heals()
+			m.ambiguousUntil = w.now + w.heals()
 		}
 		if len(w.byAddr[old]) == 0 {
 			delete(w.byAddr, old)
@@ -104,8 +106,9 @@ func (w *world) reaches(a, b *node) bool {
 func (n *node) letsIn(from *node) bool {
 	switch n.nat {
 	case restricted:
-		d := n.dials[from.public]
-		return n.secures(from.public) || d != nil && d.tried && n.w.now-d.last < punched
+		id := peerid.At(from.public)
+		d := n.dials[id]
+		return n.secures(id) || d != nil && d.tried && n.w.now-d.last < punched
 	case symmetric:
 		return false
 	}
@@ -128,12 +131,12 @@ const (
 	lostOnTheWay = "the far end has no such SA or is not where it was"
 )
 
-// ship carries a packet through the newest SA with an NBMA address. It calls arrive with the node
-// that receives the packet and the sender's address as that node knows it, or lost with the reason.
+// ship carries a packet through the newest SA with a peer. It calls arrive with the node that
+// receives the packet and the sender as that node knows it, or lost with the reason.
 func (w *world) ship(
 	n *node,
-	to netip.Addr,
-	arrive func(m *node, from netip.Addr),
+	to peerid.ID,
+	arrive func(m *node, from peerid.ID),
 	lost func(why string),
 ) {
 	if w.Unprotected {
@@ -168,7 +171,7 @@ func (n *node) transmit(p *engine.Packet) {
 	if n.overhear != nil {
 		n.overhear(data)
 	}
-	arrive := func(m *node, from netip.Addr) {
+	arrive := func(m *node, from peerid.ID) {
 		if !m.daemonUp {
 			return
 		}

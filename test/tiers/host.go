@@ -36,8 +36,16 @@ func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error
 	go func() {
 		defer close(ended)
 		var all sync.WaitGroup
-		for range guests {
-			all.Go(func() { q.guest(ctx, wrapper, self) })
+		for i := range guests {
+			all.Go(func() {
+				// A machine takes the place of a guest. It comes first, since it takes long.
+				if i == 0 {
+					q.host(ctx)
+				}
+				for _, kernel := range kernels(jobs) {
+					q.guest(ctx, wrapper, self, kernel)
+				}
+			})
 		}
 		all.Wait()
 	}()
@@ -63,15 +71,24 @@ func (q queue) fill(jobs []job) error {
 	return nil
 }
 
-// guest starts a guest, and a new one whenever it dies, until no job waits. A job that a guest
-// leaves without a result has failed.
-func (q queue) guest(ctx context.Context, wrapper []string, self string) {
-	for ctx.Err() == nil && q.count("waiting") > 0 {
-		before := q.count("waiting")
+// host runs the jobs that boot machines of their own.
+func (q queue) host(ctx context.Context) {
+	if err := work(ctx, q, ownMachine); err != nil && ctx.Err() == nil {
+		fmt.Println("the tests that boot machines ended early:", err)
+	}
+}
+
+// guest starts a guest whose kernel has the parameter, and a new one whenever it dies, until no job
+// for it waits. A job that a guest leaves without a result has failed.
+func (q queue) guest(ctx context.Context, wrapper []string, self, kernel string) {
+	for before := q.count(kernel); ctx.Err() == nil && before > 0; before = q.count(kernel) {
 		var said strings.Builder
-		args := append(slices.Clone(wrapper[1:]), self, "-worker", string(q))
+		args := append(slices.Clone(wrapper[1:]), self, "-worker", string(q), "-kernel", kernel)
 		cmd := exec.CommandContext(ctx, wrapper[0], args...)
 		cmd.Env = append(os.Environ(), "UML_TIME=4800")
+		if kernel != "" {
+			cmd.Env = append(cmd.Env, "UML_APPEND="+kernel)
+		}
 		cmd.Stdout, cmd.Stderr = &said, &said
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		cmd.WaitDelay = 20 * time.Second
@@ -83,15 +100,16 @@ func (q queue) guest(ctx context.Context, wrapper []string, self string) {
 			return
 		}
 		fmt.Println("a guest ended early:", err)
-		if q.count("waiting") == before {
+		if q.count(kernel) == before {
 			return // the guest cannot even start; neither could another one
 		}
 	}
 }
 
-func (q queue) count(sub string) int {
-	entries, _ := os.ReadDir(filepath.Join(string(q), sub))
-	return len(entries)
+// count returns how many jobs for a kernel wait.
+func (q queue) count(kernel string) int {
+	names, _ := q.waitingFor(kernel)
+	return len(names)
 }
 
 // progress counts what has been done, and reports it.

@@ -3,9 +3,11 @@
 //
 //	tiers -tier quick|rest|all|long [-guests N] [-run WRAPPER]
 //
-// test/tiers/tests.txt assigns each test to a tier. "quick" proves each promise once, "rest" is
-// what quick leaves out of "all", and "long" is what only time or numbers can prove. A guest has
-// one processor and waits for most of a scenario, so more guests than processors are started.
+// test/tiers/tests.txt assigns each test to a tier, and names the parameter that a test needs on
+// the command line of its guest's kernel, or "machine" if it boots a machine of its own from the
+// host. "quick" proves each promise once, "rest" is what quick leaves out of "all", and "long" is
+// what only time or numbers can prove. A guest has one processor and waits for most of a scenario,
+// so more guests than processors are started.
 //
 // The host writes one file for each job into a queue directory. Each guest claims jobs by renaming
 // their files, which is atomic, and leaves a log and a result. A guest that dies fails the job it
@@ -28,6 +30,7 @@ import (
 
 func main() {
 	worker := flag.String("worker", "", "take jobs from this queue directory (inside a guest)")
+	kernel := flag.String("kernel", "", "with -worker: the parameter that this kernel has")
 	tier := flag.String("tier", "quick", "quick, rest, all or long")
 	guests := flag.Int("guests", 0, "guests side by side; 0: as many as this machine can run")
 	run := flag.String("run", "test/uml/run", "the command that runs a command in a guest")
@@ -35,15 +38,15 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := start(ctx, *worker, *tier, *guests, *run); err != nil {
+	if err := start(ctx, *worker, *kernel, *tier, *guests, *run); err != nil {
 		fmt.Fprintln(os.Stderr, "tiers:", err)
 		os.Exit(1)
 	}
 }
 
-func start(ctx context.Context, worker, tier string, guests int, run string) error {
+func start(ctx context.Context, worker, kernel, tier string, guests int, run string) error {
 	if worker != "" {
-		return work(ctx, queue(worker))
+		return work(ctx, queue(worker), kernel)
 	}
 	tests, err := readTable(tableFile)
 	if err != nil {

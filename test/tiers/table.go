@@ -24,6 +24,8 @@ type test struct {
 	tier string // quick, full or long
 	// on two idle processors; it orders the tests and serves to estimate what is left
 	takes time.Duration
+
+	kernel string // a further parameter of the guest's kernel; empty: none
 }
 
 func readTable(file string) ([]test, error) {
@@ -52,9 +54,14 @@ func readTable(file string) ([]test, error) {
 	return tests, nil
 }
 
+// ownMachine stands in the place of a kernel's parameter for tests that boot a machine of their
+// own, so that they run on the host.
+const ownMachine = "machine"
+
 func parseLine(fields []string) (test, error) {
-	if len(fields) != 4 {
-		return test{}, fmt.Errorf("want package, test, tier, seconds; have %d words", len(fields))
+	if len(fields) != 4 && len(fields) != 5 {
+		return test{}, fmt.Errorf("want package, test, tier, seconds and, if its kernel needs one, a parameter; have %d words",
+			len(fields))
 	}
 	if !slices.Contains([]string{"quick", "full", "long"}, fields[2]) {
 		return test{}, fmt.Errorf("tier %q is none of quick, full and long", fields[2])
@@ -63,7 +70,14 @@ func parseLine(fields []string) (test, error) {
 	if err != nil || s <= 0 {
 		return test{}, fmt.Errorf("%q is no positive number of seconds", fields[3])
 	}
-	return test{fields[0], fields[1], fields[2], time.Duration(s * float64(time.Second))}, nil
+	t := test{
+		pkg: fields[0], name: fields[1], tier: fields[2],
+		takes: time.Duration(s * float64(time.Second)),
+	}
+	if len(fields) == 5 {
+		t.kernel = fields[4]
+	}
+	return t, nil
 }
 
 // inTier reports whether a run of the given tier includes the test.
@@ -85,6 +99,8 @@ type job struct {
 	Dir   string // the working directory, the same as under go test
 	Args  []string
 	Takes time.Duration
+
+	Kernel string // a further parameter of the guest's kernel; empty: none
 }
 
 // shortest is the duration below which tests of one package share a job, so that the time to start
@@ -99,7 +115,7 @@ func plan(tests []test, tier string) []job {
 	for _, t := range tests {
 		switch {
 		case !t.inTier(tier):
-		case t.takes < shortest:
+		case t.takes < shortest && t.kernel == "":
 			short[t.pkg] = append(short[t.pkg], t)
 		default:
 			jobs = append(jobs, newJob(strings.TrimPrefix(t.name, "Test"), []test{t}))
@@ -115,6 +131,18 @@ func plan(tests []test, tier string) []job {
 		return cmp.Or(cmp.Compare(b.Takes, a.Takes), cmp.Compare(a.Name, b.Name))
 	})
 	return jobs
+}
+
+// kernels returns the parameters of kernels that jobs in guests need, those without one first.
+func kernels(jobs []job) []string {
+	var all []string
+	for _, j := range jobs {
+		if j.Kernel != ownMachine {
+			all = append(all, j.Kernel)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // split divides tests into parts, each of which takes about as long as most.
@@ -136,7 +164,7 @@ func newJob(name string, tests []test) job {
 	if err != nil {
 		root = "."
 	}
-	j := job{Name: name, Dir: filepath.Join(root, tests[0].pkg)}
+	j := job{Name: name, Dir: filepath.Join(root, tests[0].pkg), Kernel: tests[0].kernel}
 	var names []string
 	for _, t := range tests {
 		names = append(names, t.name)

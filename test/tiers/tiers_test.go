@@ -22,7 +22,8 @@ func TestTable(t *testing.T) {
 		err        string // part of the error
 	}{
 		{"comments and empty lines", "# a comment\n\nkernel TestA quick 2 # why\nvici TestB long 300\n", 2, ""},
-		{"a word too few", "kernel TestA quick\n", 0, "tests.txt:1: want package, test, tier, seconds; have 3 words"},
+		{"a parameter", "kernel TestA quick 2 ipv6.disable=1\n", 1, ""},
+		{"a word too few", "kernel TestA quick\n", 0, "tests.txt:1: want package, test, tier, seconds and, if its kernel needs one, a parameter; have 3 words"},
 		{"an unknown tier", "kernel TestA fast 1\n", 0, `tier "fast" is none of quick, full and long`},
 		{"no number", "\nkernel TestA full soon\n", 0, `tests.txt:2: "soon" is no positive number of seconds`},
 	} {
@@ -62,22 +63,43 @@ func TestTiersDivideTheTests(t *testing.T) {
 	}
 }
 
-// Short tests of a package share a job, each long test has a job of its own, and the longest job is
-// first.
+// Short tests of a package share a job, each long test and each that needs another kernel has a job
+// of its own, and the longest job is first.
 func TestPlan(t *testing.T) {
 	jobs := plan([]test{
-		{"kernel", "TestA", "quick", time.Second},
-		{"kernel", "TestB", "quick", 2 * time.Second},
-		{"test/scenario", "TestMesh", "quick", 14 * time.Second},
-		{"test/scenario", "TestCrowd", "long", time.Minute},
+		{pkg: "kernel", name: "TestA", tier: "quick", takes: time.Second},
+		{pkg: "kernel", name: "TestB", tier: "quick", takes: 2 * time.Second},
+		{pkg: "test/scenario", name: "TestMesh", tier: "quick", takes: 14 * time.Second},
+		{pkg: "test/scenario", name: "TestCrowd", tier: "long", takes: time.Minute},
+		{pkg: "kernel", name: "TestC", tier: "quick", takes: time.Second, kernel: "ipv6.disable=1"},
 	}, "quick")
 	var have []string
 	for _, j := range jobs {
 		have = append(have, j.Name+" "+j.Args[len(j.Args)-1])
 	}
-	want := []string{"Mesh -test.run=^(TestMesh)$", "kernel-short-1 -test.run=^(TestA|TestB)$"}
+	want := []string{"Mesh -test.run=^(TestMesh)$", "kernel-short-1 -test.run=^(TestA|TestB)$",
+		"C -test.run=^(TestC)$"}
 	if d := cmp.Diff(want, have); d != "" {
 		t.Errorf("jobs differ (- want, + have):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"", "ipv6.disable=1"}, kernels(jobs)); d != "" {
+		t.Errorf("kernels differ (- want, + have):\n%s", d)
+	}
+}
+
+// A guest takes the jobs for its kernel only.
+func TestGuestTakesJobsForItsKernel(t *testing.T) {
+	q := queue(t.TempDir())
+	if err := q.fill([]job{{Name: "a", Kernel: "ipv6.disable=1"}, {Name: "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ kernel, want string }{
+		{"", "001-b"}, {"", ""}, {"ipv6.disable=1", "000-a"}, {"ipv6.disable=1", ""},
+	} {
+		name, _, err := q.claim(c.kernel)
+		if err != nil || name != c.want {
+			t.Errorf("for a kernel with %q: want job %q, have %q (%v)", c.kernel, c.want, name, err)
+		}
 	}
 }
 
@@ -123,7 +145,7 @@ func TestFailuresAreNoticed(t *testing.T) {
 			if err := q.fill(jobs); err != nil {
 				t.Fatal(err)
 			}
-			q.guest(t.Context(), []string{"env"}, self)
+			q.guest(t.Context(), []string{"env"}, self, "")
 			p := progress{q: q, jobs: jobs, guests: 1, out: io.Discard}
 			ended := make(chan struct{})
 			close(ended)

@@ -32,10 +32,11 @@ type result struct {
 	Guest     string        // host name of the guest, or the reason why there is no result
 }
 
-// work runs jobs until none waits. It runs inside a guest.
-func work(ctx context.Context, q queue) error {
+// work runs jobs until none waits that needs a kernel with this parameter. It runs inside a guest,
+// or on the host for the jobs that boot machines.
+func work(ctx context.Context, q queue, kernel string) error {
 	for ctx.Err() == nil {
-		name, j, err := q.claim()
+		name, j, err := q.claim(kernel)
 		if err != nil || name == "" {
 			return err
 		}
@@ -50,17 +51,13 @@ func work(ctx context.Context, q queue) error {
 	return ctx.Err()
 }
 
-// claim takes the first job that no other guest has taken. The name is empty if no job waits.
-func (q queue) claim() (string, job, error) {
-	entries, err := os.ReadDir(q.waiting(""))
+// claim takes the first job for the kernel that no other guest has taken. The name is empty if no
+// job waits.
+func (q queue) claim(kernel string) (string, job, error) {
+	names, err := q.waitingFor(kernel)
 	if err != nil {
-		return "", job{}, fmt.Errorf("list the waiting jobs: %w", err)
+		return "", job{}, err
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		switch err := os.Rename(q.waiting(name), q.running(name)); {
 		case errors.Is(err, fs.ErrNotExist):
@@ -79,6 +76,33 @@ func (q queue) claim() (string, job, error) {
 		return name, j, nil
 	}
 	return "", job{}, nil
+}
+
+// waitingFor returns the names of the waiting jobs for a kernel, in order.
+func (q queue) waitingFor(kernel string) ([]string, error) {
+	entries, err := os.ReadDir(q.waiting(""))
+	if err != nil {
+		return nil, fmt.Errorf("list the waiting jobs: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		text, err := os.ReadFile(q.waiting(e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another guest has taken it
+		}
+		var j job
+		if err == nil {
+			err = json.Unmarshal(text, &j)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read job %s: %w", e.Name(), err)
+		}
+		if j.Kernel == kernel {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // run runs a job's program. The program's output goes into a file.

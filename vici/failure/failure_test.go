@@ -53,7 +53,7 @@ func TestWords(t *testing.T) {
 func TestWordsWithoutAMessage(t *testing.T) {
 	for _, words := range []string{
 		Reason{}.Words(ends), Reason{Cause: Unknown}.Words(Ends{Peer: ends.Peer}),
-		Childless(ends.Peer), NotBegun(ends.Peer, fmt.Errorf("no such connection")),
+		Childless(ends.Peer), NotBegunWords(ends.Peer, fmt.Errorf("no such connection")),
 		Closed(ends.Peer, "uses tunnel mode"),
 	} {
 		if strings.Contains(words, "(charon:") || !strings.Contains(words, "192.0.2.1 on gre1") {
@@ -135,5 +135,16 @@ func TestStrangeLines(t *testing.T) {
 		"looking for peer configs matching 192.0.2.1[%any]...192.0.2.9[C=CH, CN=a]",
 	); got != "C=CH, CN=a" {
 		t.Errorf("want the identity C=CH, CN=a, have %q", got)
+	}
+}
+
+// Every cause has a name of its own.
+func TestCausesHaveNames(t *testing.T) {
+	seen := map[string]bool{}
+	for c := NoAnswer; c <= Ended; c++ {
+		if seen[c.String()] || c.String() == "" {
+			t.Errorf("cause %d is called %q", c, c)
+		}
+		seen[c.String()] = true
 	}
 }

@@ -23,7 +23,41 @@ const (
 	Selectors            // the peer does not let GRE through
 	Unsupported          // charon lacks an algorithm
 	Unknown              // charon did not say
+	NoChild              // there is an IKE_SA, and no SA for GRE came of it
+	NotAllowed           // the SA is not one that the profile allows
+	NotBegun             // charon did not begin at all
+	Ended                // the SA ended before it was used
 )
+
+// causeNames has the name of each cause.
+var causeNames = [...]string{
+	NoAnswer:       "no answer",
+	Authentication: "authentication",
+	NoSecret:       "no secret",
+	NoKey:          "no key",
+	Untrusted:      "untrusted",
+	WrongIdentity:  "wrong identity",
+	Proposals:      "proposals",
+	Selectors:      "selectors",
+	Unsupported:    "unsupported",
+	Unknown:        "unknown",
+	NoChild:        "no child",
+	NotAllowed:     "not allowed",
+	NotBegun:       "not begun",
+	Ended:          "ended",
+}
+
+// NoneYet returns a count of 0 for each cause, so that none comes up later.
+func NoneYet() map[string]uint64 {
+	counts := make(map[string]uint64, len(causeNames))
+	for _, name := range causeNames {
+		counts[name] = 0
+	}
+	return counts
+}
+
+// String returns the name of the cause, under which failures are counted.
+func (c Cause) String() string { return causeNames[c] }
 
 // sign is a part of charon's messages that tells a cause.
 type sign struct {

@@ -55,7 +55,7 @@ func (r Reason) Words(e Ends) string {
 			k, said)
 	case Selectors:
 		return fmt.Sprintf(
-			"%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre]%s",
+			"%v does not let GRE through the SA: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and that both have sa = \"per-key\" and the same key, or neither has it%s",
 			k, said)
 	case Unknown:
 		return fmt.Sprintf(
@@ -104,12 +104,12 @@ func (r Reason) InboundWords(claimed string) string {
 // Childless returns why an IKE_SA without a CHILD_SA was closed, if charon did not say.
 func Childless(k ike.Key) string {
 	return fmt.Sprintf(
-		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], and share an ESP proposal",
+		"%v authenticated, but no SA for GRE came of it: check that both ends use transport mode with local_ts and remote_ts dynamic[gre], that both have sa = \"per-key\" and the same key, or neither has it, and that they share an ESP proposal",
 		k)
 }
 
-// NotBegun returns why charon did not even begin an initiation.
-func NotBegun(k ike.Key, err error) string {
+// NotBegunWords returns why charon did not even begin an initiation.
+func NotBegunWords(k ike.Key, err error) string {
 	return fmt.Sprintf("charon does not dial %v: %v: check the connection settings of the profile",
 		k, err)
 }

@@ -7,8 +7,16 @@ import "slices"
 // the old child's counters as of when it last asked the kernel, and the kernel's state is gone by
 // that time. So the consumer, who reads the kernel's counters anyway, passes them on.
 
-// Counters are bytes by the SPI of an ESP SA, as the kernel counted them.
-type Counters struct{ In, Out map[uint32]uint64 }
+// Count is what an ESP state of the kernel counted.
+type Count struct{ Bytes, Packets uint64 }
+
+// greatest returns the larger of each number.
+func (c Count) greatest(o Count) Count {
+	return Count{max(c.Bytes, o.Bytes), max(c.Packets, o.Packets)}
+}
+
+// Counters are counts by the SPI of an ESP SA, as the kernel has them.
+type Counters struct{ In, Out map[uint32]Count }
 
 // Renew replaces the counters by fresh ones, which become the receiver's. The counters of these
 // SAs' children are kept where they are larger: the kernel deletes a state before charon reports
@@ -17,8 +25,8 @@ func (c *Counters) Renew(fresh Counters, sas map[uint32]*SA) {
 	for _, sa := range sas {
 		for i := range sa.Children {
 			child := &sa.Children[i]
-			fresh.In[child.SPIIn] = max(fresh.In[child.SPIIn], c.In[child.SPIIn])
-			fresh.Out[child.SPIOut] = max(fresh.Out[child.SPIOut], c.Out[child.SPIOut])
+			fresh.In[child.SPIIn] = fresh.In[child.SPIIn].greatest(c.In[child.SPIIn])
+			fresh.Out[child.SPIOut] = fresh.Out[child.SPIOut].greatest(c.Out[child.SPIOut])
 		}
 	}
 	*c = fresh
@@ -30,7 +38,9 @@ func (c Counters) Freshest(children []Child) []Child {
 	children = slices.Clone(children)
 	for i := range children {
 		b := &children[i]
-		b.BytesIn, b.BytesOut = max(b.BytesIn, c.In[b.SPIIn]), max(b.BytesOut, c.Out[b.SPIOut])
+		in, out := c.In[b.SPIIn], c.Out[b.SPIOut]
+		b.BytesIn, b.BytesOut = max(b.BytesIn, in.Bytes), max(b.BytesOut, out.Bytes)
+		b.PacketsIn, b.PacketsOut = max(b.PacketsIn, in.Packets), max(b.PacketsOut, out.Packets)
 	}
 	return children
 }

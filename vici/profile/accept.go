@@ -30,11 +30,13 @@ type Rules struct {
 	groups     map[string]bool  // of IKE
 	espCiphers map[string]bool
 	protocols  map[string]bool // of the traffic selectors, such as gre; nil: any
+	own        Keyed           // the interface, and the GRE key that the SAs are for
 }
 
 // Rules returns the rules that follow from the connection as charon gets it.
 func (p Profile) Rules() Rules {
-	a := Rules{locals: p.LocalAddrs, marks: p.Marks, mode: p.mode()}
+	a := Rules{locals: p.LocalAddrs, marks: p.Marks, mode: p.mode(),
+		own: Keyed{p.Interface, p.KeyPort}}
 	p.Certs, p.CACerts = nil, nil // files that may not be there yet
 	m, err := p.NewConnection(netip.Addr{}, false)
 	if err != nil {
@@ -49,7 +51,7 @@ func (p Profile) Rules() Rules {
 	if children == nil {
 		return a
 	}
-	if gre, ok := message.Section(children, ChildName); ok {
+	if gre, ok := message.Section(children, p.ChildName()); ok {
 		a.espCiphers = named(message.Texts(gre, "esp_proposals"), cipherOf)
 		a.protocols = protocolsOf(append(message.Texts(gre, "local_ts"),
 			message.Texts(gre, "remote_ts")...))
@@ -175,9 +177,11 @@ func (a *Rules) refusesChild(sa *ike.SA, c ike.Child) string {
 		return fmt.Sprintf(
 			"uses %s for ESP, which the ESP proposals do not allow: give both ends a proposal in common", c.Encryption)
 	}
+	if wrong := a.refusesKey(c); wrong != "" {
+		return wrong
+	}
 	for _, s := range slices.Concat(c.LocalTS, c.RemoteTS) {
-		if protocol, port := protocolOf(s); a.protocols != nil &&
-			(!a.protocols[protocol] || protocol == "gre" && port != "") {
+		if protocol, _ := protocolOf(s); a.protocols != nil && !a.protocols[protocol] {
 			return fmt.Sprintf(
 				"has an SA for %q where this end needs one for GRE and nothing else: set local_ts and remote_ts of the peer's connection to dynamic[gre]", s)
 		}
@@ -187,6 +191,29 @@ func (a *Rules) refusesChild(sa *ike.SA, c ike.Child) string {
 		return fmt.Sprintf(
 			"has an SA for %v to %v, which is not the GRE between %v and %v: set local_ts and remote_ts of the peer's connection to dynamic[gre]",
 			c.LocalTS, c.RemoteTS, sa.LocalHost, sa.RemoteHost)
+	}
+	return ""
+}
+
+// refusesKey returns what is wrong with the GRE keys that a CHILD_SA is for; "" if nothing is.
+func (a *Rules) refusesKey(c ike.Child) string {
+	if of := ChildInterface(c.Name); a.own.KeyPort != 0 && of != "" && of != a.own.Interface {
+		return fmt.Sprintf(
+			"has the SAs of %s and of %s in one IKE_SA: give each overlay a connection of its own there",
+			a.own.Interface, of)
+	}
+	for _, s := range slices.Concat(c.LocalTS, c.RemoteTS) {
+		protocol, port := protocolOf(s)
+		if protocol != "gre" || port == a.own.selectorPort() {
+			continue
+		}
+		if a.own.KeyPort == 0 {
+			return fmt.Sprintf(
+				"has an SA for %q, one GRE key, where this end needs one for all GRE: give both ends sa = \"per-key\" and the same key, or neither, and a peer's own connection local_ts and remote_ts dynamic[gre]", s)
+		}
+		return fmt.Sprintf(
+			"has an SA for %q where this end needs one for the GRE key %d alone: give both ends sa = \"per-key\" and the same key, and a peer's own connection local_ts and remote_ts %s",
+			s, a.own.key(), greSelector(a.own.KeyPort)[0])
 	}
 	return ""
 }

@@ -5,10 +5,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-)
 
-// swanctlFolder has the certificates that are given by file name.
-const swanctlFolder = "/etc/swanctl"
+	"cygnet/vici/swanctl"
+)
 
 // longestValue is the longest value that VICI has room for, in bytes.
 const longestValue = 65535
@@ -20,7 +19,7 @@ func certificates(folder string, names []string) ([]string, error) {
 	var contents []string
 	for _, name := range names {
 		if !filepath.IsAbs(name) {
-			name = filepath.Join(swanctlFolder, folder, name)
+			name = filepath.Join(swanctl.PlacesHere().Folder, folder, name)
 		}
 		content, err := readCertificate(name)
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 // Prefix begins the name of every connection that this package names.
 const Prefix = "cygnet-"
 
-// ChildName is the name of the child in every connection that this package builds.
+// ChildName is the name of the child for all GRE in the connections that this package builds.
 const ChildName = "gre"
 
 // ConnectionName returns the name of the template of an interface (zero address), or of the

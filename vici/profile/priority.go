@@ -20,12 +20,12 @@ func (p Profile) Priority() int {
 	if p.Site != nil {
 		return priorityOf(p.Site.Child)
 	}
-	return priorityOf(p.child())
+	return priorityOf(p.child(p.KeyPort))
 }
 
 // sharedPriority returns the priority of the policies of SAs with marks.
 func (p Profile) sharedPriority() int {
-	own := priorityOf(p.child())
+	own := priorityOf(p.child(p.KeyPort))
 	if own == 0 {
 		return mostSharedPriority
 	}

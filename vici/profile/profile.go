@@ -59,6 +59,11 @@ type Profile struct {
 	// unless its initiator asks for that.
 	Hub bool
 
+	// KeyPort restricts the SAs to one GRE key; see Keyed. Beside are the other interfaces from the
+	// same addresses that have SAs for their keys alone. Both are for profiles without a Site.
+	KeyPort uint16
+	Beside  []Keyed
+
 	// Site is a connection of the site's own, which replaces every field below except Marks and
 	// MaxSAs; nil: there is none.
 	Site *Site
@@ -150,6 +155,7 @@ func (p Profile) Clone() Profile {
 	p.Certs, p.CACerts = slices.Clone(p.Certs), slices.Clone(p.CACerts)
 	p.Proposals, p.ESPProposals = slices.Clone(p.Proposals), slices.Clone(p.ESPProposals)
 	p.Connection, p.Child = maps.Clone(p.Connection), maps.Clone(p.Child)
+	p.Beside = slices.Clone(p.Beside)
 	return p
 }
 
@@ -166,19 +172,22 @@ func (p Profile) mode() string {
 // peer. With shared it is the connection by which several routers behind that address dial in; each
 // of its SAs has a mark.
 func (p Profile) NewConnection(peer netip.Addr, shared bool) (*govici.Message, error) {
-	gre, name := p.child(), ConnectionName(p.Interface, peer)
+	children, name := p.children(), ConnectionName(p.Interface, peer)
 	if shared {
 		name = SharedName(p.Interface, peer)
-		merge(gre, p.marks())
+		for _, child := range children {
+			merge(child.(map[string]any), p.marks())
+		}
 	}
 	conn, err := p.ikeKeys(peer)
 	if err != nil {
 		return nil, fmt.Errorf("profile of %s: %w", p.Interface, err)
 	}
-	if len(p.LocalAddrs) > 0 {
-		conn["local_addrs"] = addresses(p.LocalAddrs)
+	if locals := p.localsFor(peer); len(locals) > 0 {
+		conn["local_addrs"] = addresses(locals)
 	}
-	conn["children"] = map[string]any{ChildName: gre}
+	p.setApart(conn)
+	conn["children"] = children
 	merge(conn, p.Connection)
 
 	m, err := message.New(map[string]any{name: conn})
@@ -188,15 +197,25 @@ func (p Profile) NewConnection(peer netip.Addr, shared bool) (*govici.Message, e
 	return m, nil
 }
 
-// child returns the keys of the child section.
-func (p Profile) child() map[string]any {
+// localsFor returns the addresses of this end to dial a peer from: those of the peer's IP version,
+// or all for the zero address.
+func (p Profile) localsFor(peer netip.Addr) []netip.Addr {
+	if !peer.IsValid() {
+		return p.LocalAddrs
+	}
+	return slices.DeleteFunc(slices.Clone(p.LocalAddrs),
+		func(a netip.Addr) bool { return a.Is4() != peer.Is4() })
+}
+
+// child returns the keys of the child section for a GRE key; 0: for all GRE.
+func (p Profile) child(keyPort uint16) map[string]any {
 	if p.Site != nil {
 		return p.Site.child()
 	}
 	gre := map[string]any{
 		"mode":          "transport",
-		"local_ts":      []string{"dynamic[gre]"},
-		"remote_ts":     []string{"dynamic[gre]"},
+		"local_ts":      greSelector(keyPort),
+		"remote_ts":     greSelector(keyPort),
 		"esp_proposals": orDefault(p.ESPProposals, DefaultESPProposals),
 		"rekey_time":    seconds(cmp.Or(p.ChildRekeyTime, DefaultChildRekeyTime)),
 		"start_action":  "none",

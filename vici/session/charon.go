@@ -13,7 +13,8 @@ import (
 
 // Charon is what a charon says about itself.
 type Charon struct {
-	Version string // strongSwan's, such as "5.9.8"
+	Version string    // strongSwan's, such as "5.9.8"
+	Started time.Time // when it started; zero: it did not say
 
 	// KeyExchanges are the methods that charon can use for additional key exchanges (RFC 9370), by
 	// their keywords in proposals. It is nil before strongSwan 6.0, which has none.
@@ -27,8 +28,38 @@ func (s *Session) charon(ctx context.Context, timeout time.Duration) (Charon, er
 		return Charon{}, err
 	}
 	c := Charon{Version: message.Text(answer, "version")}
+	if c.Started, err = s.started(ctx, timeout); err != nil {
+		return Charon{}, err
+	}
 	c.KeyExchanges, err = s.keyExchanges(ctx, timeout, c.Version)
 	return c, err
+}
+
+// started asks charon since when it runs.
+func (s *Session) started(ctx context.Context, timeout time.Duration) (time.Time, error) {
+	answer, err := s.Call(ctx, timeout, "stats", nil)
+	if _, no := refused(err); no {
+		return time.Time{}, nil // only a metric is left out
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return since(answer), nil
+}
+
+// since reads since when charon runs, which it writes as "Dec 01 12:00:00 2026" by the local time
+// of this host.
+func since(stats *govici.Message) time.Time {
+	uptime, ok := message.Section(stats, "uptime")
+	if !ok {
+		return time.Time{}
+	}
+	at, err := time.ParseInLocation("Jan 02 15:04:05 2006", message.Text(uptime, "since"),
+		time.Local)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // keyExchanges asks charon for Charon.KeyExchanges.

@@ -11,6 +11,7 @@ import (
 
 	govici "github.com/strongswan/govici/vici"
 
+	"cygnet/retry"
 	"cygnet/vici/message"
 )
 
@@ -69,7 +70,7 @@ func (d Dialer) Connect(ctx context.Context) (*Session, error) {
 func (d Dialer) reconnect(ctx context.Context, timeout time.Duration) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	wait := Backoff{First: 10 * time.Millisecond, Last: time.Second}
+	wait := retry.Backoff{First: 10 * time.Millisecond, Last: time.Second, Random: 0.25}
 	for {
 		s, err := d.Connect(ctx)
 		if err == nil {
@@ -79,10 +80,8 @@ func (d Dialer) reconnect(ctx context.Context, timeout time.Duration) (*Session,
 			// Nobody listens: the backlog is not the reason.
 			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
-		select {
-		case <-ctx.Done():
+		if !wait.Sleep(ctx) {
 			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
-		case <-time.After(wait.Next()):
 		}
 	}
 }

@@ -88,3 +88,37 @@ func TestRefusesAsSwanctlDoes(t *testing.T) {
 		}
 	}
 }
+
+// Two patterns are apart only if surely no identity matches both: a secret that is for the one must
+// not open what is for the other.
+func TestApart(t *testing.T) {
+	for _, test := range []struct {
+		one, other string
+		want       bool
+	}{
+		{"*.blue.example", "*.red.example", true},
+		{"*.blue.example", "*.BLUE.example", false},
+		{"*.example", "*.red.example", false},
+		{"*", "*.red.example", false},
+		{"*blue", "*.blue", false},
+		{"*.blue.example", "hub.blue.example", false},
+		{"*.blue.example", "hub.red.example", true},
+		{"hub.red.example", "HUB.red.example", false},
+		{"hub.red.example", "spoke.red.example", true},
+		{"*@blue.example", "*@red.example", true},
+		{"*@blue.example", "fqdn:*.blue.example", true},
+		{"*.blue.example", "%any", false},
+		{"^.*blue$", "*.red.example", false},
+		{"C=CH, O=Blue, CN=*", "C=CH, O=Red, CN=*", false},
+		{"192.0.2.0/24", "198.51.100.0/24", false},
+		{"*.blue.example", "198.51.100.0/24", false},
+	} {
+		one, other := swanctl.ParseIdentity(test.one), swanctl.ParseIdentity(test.other)
+		if got := one.Apart(other); got != test.want {
+			t.Errorf("%q and %q are apart: %v, want %v", test.one, test.other, got, test.want)
+		}
+		if got := other.Apart(one); got != test.want {
+			t.Errorf("%q and %q are apart: %v, want %v", test.other, test.one, got, test.want)
+		}
+	}
+}

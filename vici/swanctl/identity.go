@@ -410,6 +410,31 @@ func fitsText(pattern, shown string) bool {
 	return strings.EqualFold(pattern, shown)
 }
 
+// Apart reports whether no identity matches both of two patterns. It can tell that of host names
+// and of user@host only, with a * at the front or without; of all others it reports false.
+func (id Identity) Apart(o Identity) bool {
+	for _, i := range []Identity{id, o} {
+		if i.Kind != HostIdentity && i.Kind != UserIdentity || i.PatternFault() != "" ||
+			strings.HasPrefix(i.value, "^") {
+			return false
+		}
+	}
+	if id.Kind != o.Kind {
+		return true
+	}
+	tail, many := strings.CutPrefix(strings.ToLower(id.value), "*")
+	oTail, oMany := strings.CutPrefix(strings.ToLower(o.value), "*")
+	switch {
+	case many && oMany:
+		return !strings.HasSuffix(tail, oTail) && !strings.HasSuffix(oTail, tail)
+	case many:
+		return !fitsText(id.value, o.value)
+	case oMany:
+		return !fitsText(o.value, id.value)
+	}
+	return tail != oTail
+}
+
 // fitsName looks for each value of the pattern among the values shown, in any order and among other
 // values. charon does the same with some settings of charon.rdn_matching.
 func (id Identity) fitsName(shown string) bool {

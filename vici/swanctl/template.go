@@ -16,13 +16,17 @@ type Template struct {
 	Child      map[string]any // the child that carries GRE
 	PSK        bool           // this router proves its identity by a shared key
 	Warnings   []*Problem     // what can be used but is probably not intended
-	Doubts     []*Problem     // what charon most likely does not accept
+	Obstacles  []*Problem     // what charon most likely does not accept
 }
 
 // Tunnel is what decides about a tunnel whether a connection fits it.
 type Tunnel struct {
 	// the address that the tunnel sends from; zero: the address of a device, which may change
 	Local netip.Addr
+
+	// Apart says that the underlay has routes of its own, so that a default route may lead into the
+	// tunnel.
+	Apart bool
 }
 
 // Template makes a template of the connection. If it cannot, it returns what stands in the way,
@@ -40,7 +44,7 @@ func (c *Connection) Template(t Tunnel) (*Template, []*Problem) {
 	}
 	template := &Template{Name: c.Name, Connection: c.Message(), Child: child.Message(),
 		PSK:      local == "psk",
-		Warnings: k.warnings, Doubts: k.doubts}
+		Warnings: k.warnings, Obstacles: k.obstacles}
 	maps.DeleteFunc(template.Connection, func(name string, _ any) bool {
 		return strings.EqualFold(name, "children")
 	})
@@ -87,10 +91,10 @@ func (c *Connection) order(connection map[string]any, side string) {
 
 // check collects what is wrong with a connection.
 type check struct {
-	where    string // connections.NAME
-	problems []*Problem
-	warnings []*Problem
-	doubts   []*Problem
+	where     string // connections.NAME
+	problems  []*Problem
+	warnings  []*Problem
+	obstacles []*Problem
 }
 
 func (k *check) problem(at Pos, key, format string, args ...any) {
@@ -114,7 +118,7 @@ func (k *check) inside(part string, f func(*check)) {
 	f(below)
 	k.problems = append(k.problems, below.problems...)
 	k.warnings = append(k.warnings, below.warnings...)
-	k.doubts = append(k.doubts, below.doubts...)
+	k.obstacles = append(k.obstacles, below.obstacles...)
 }
 
 // refuse reports keys that cannot be used whatever their value.
@@ -126,12 +130,12 @@ func (k *check) refuse(s *Section, reasons map[string]string) {
 	}
 }
 
-// known adds a doubt about each key that charon does not know, since charon discards a whole
-// connection for one unknown key. It is only a doubt because a later version may know the key.
+// known adds an obstacle for each key that charon does not know, since charon discards a whole
+// connection for one unknown key. It is no problem, because a later version may know the key.
 func (k *check) known(s *Section, keys []string) {
 	for _, key := range s.Keys {
 		if !contains(keys, key.Name) {
-			k.doubts = append(k.doubts, &Problem{key.At, k.path(key.Name), "neither strongSwan 5.9 nor 6.0 knows this key, and charon discards " +
+			k.obstacles = append(k.obstacles, &Problem{key.At, k.path(key.Name), "neither strongSwan 5.9 nor 6.0 knows this key, and charon discards " +
 				"a connection for an unknown one" + meant(key.Name, keys)})
 		}
 	}
@@ -140,4 +144,21 @@ func (k *check) known(s *Section, keys []string) {
 // isTrue reads a truth value as charon does. charon itself refuses what is not one.
 func isTrue(text string) bool {
 	return contains([]string{"yes", "true", "enabled", "1"}, strings.ToLower(text))
+}
+
+// ESPProposals returns the proposals of the child that carries GRE; none: it has no such key, and
+// charon takes its default.
+func (t *Template) ESPProposals() []string {
+	for name, value := range t.Child {
+		if !strings.EqualFold(name, "esp_proposals") {
+			continue
+		}
+		switch value := value.(type) {
+		case string:
+			return []string{value}
+		case []string:
+			return value
+		}
+	}
+	return nil
 }

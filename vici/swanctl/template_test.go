@@ -51,7 +51,7 @@ func template(t *testing.T, text string, tunnel swanctl.Tunnel) (*swanctl.Templa
 	}
 	made, problems := c.Template(tunnel)
 	if made != nil {
-		problems = append(made.Warnings, made.Doubts...)
+		problems = append(made.Warnings, made.Obstacles...)
 	}
 	var lines []string
 	for _, p := range problems {
@@ -177,6 +177,25 @@ func TestMOBIKEOnADevice(t *testing.T) {
 		swanctl.Tunnel{},
 	); made != nil {
 		t.Error("with local_addrs it was taken")
+	}
+}
+
+// Where the underlay has routes of its own, MOBIKE has to be off, also for peers that charon takes
+// by the site's connection itself.
+func TestMOBIKEBesideATunnelledDefaultRoute(t *testing.T) {
+	apart := swanctl.Tunnel{Apart: true}
+	for line, want := range map[string]string{
+		"mobike = yes": `found "yes", and the underlay has routes of its own`,
+		"version = 2":  "dmvpn.mobike: missing, which is yes for peers",
+		"mobike = no":  "",
+	} {
+		made, says := template(t, strings.Replace(usable, "version = 2", line, 1), apart)
+		if !strings.Contains(says, want) || want == "" && says != "" {
+			t.Errorf("%s: it says %q, want %q", line, says, want)
+		}
+		if refused := line == "mobike = yes"; (made == nil) != refused {
+			t.Errorf("%s: refused: %v", line, made == nil)
+		}
 	}
 }
 

@@ -69,7 +69,19 @@ func (k *check) source(c *Connection, t Tunnel) {
 		k.problem(key.At, key.Name, "found %s, and the tunnel sends from %s (underlay); write local_addrs = %s, or remove the line",
 			quote(strings.Join(key.List, ", ")), t.Local, t.Local)
 	}
-	if mobike, ok := c.key("mobike"); ok && isTrue(mobike.Text) && (fixed || t.Local.IsValid()) {
+	k.mobike(c, t, fixed)
+}
+
+// mobike checks that MOBIKE does not move SAs away from the tunnel's address. fixed says that the
+// connection names its addresses.
+func (k *check) mobike(c *Connection, t Tunnel, fixed bool) {
+	mobike, ok := c.key("mobike")
+	switch on := ok && isTrue(mobike.Text); {
+	case on && t.Apart:
+		k.problem(mobike.At, mobike.Name, "found %s, and the underlay has routes of its own (underlay_table, underlay_vrf): MOBIKE would move SAs into the tunnel that they protect; write mobike = no", quote(mobike.Text))
+	case !ok && t.Apart:
+		k.warn(c.At, "mobike", "missing, which is yes for peers that charon takes by this connection, and the underlay has routes of its own (underlay_table, underlay_vrf): MOBIKE would move SAs into the tunnel that they protect; add mobike = no")
+	case on && (fixed || t.Local.IsValid()):
 		k.problem(mobike.At, mobike.Name, "found %s, and the tunnel sends from a fixed address: MOBIKE would move SAs to others, where they protect nothing; write mobike = no", quote(mobike.Text))
 	}
 }

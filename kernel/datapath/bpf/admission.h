@@ -19,10 +19,14 @@ static __always_inline int admitted_as(struct scratch *s, int by_mark)
 	return flags && *flags & ADMITTED_SHARED ? 0 : -1;
 }
 
-/* IPv6 link-local addresses never leave the link: no router has a route to them, and none forwards them. */
-static __always_inline int is_link_local(struct bpf_fib_lookup *route)
+static __always_inline int is_link_local(__be32 first)
 {
-	return route->family == AF_INET6 && (route->ipv6_src[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+	return (first & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+static __always_inline int is_group(__be32 first)
+{
+	return (first & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
 /* Makes the query for the way to the packet's destination the one for the way back to its source. */
@@ -37,7 +41,23 @@ static __always_inline void ask_back(struct scratch *s)
 	s->route.family = family;
 	s->route.l4_protocol = protocol;
 	__builtin_memcpy(s->route.ipv6_dst, source, 16);
-	__builtin_memcpy(s->route.ipv6_src, destination, 16);
+	/* The kernel looks up nothing that comes from a group or a link-local address. */
+	if (family != AF_INET6 || !(is_group(destination[0]) || is_link_local(destination[0])))
+		__builtin_memcpy(s->route.ipv6_src, destination, 16);
+}
+
+/*
+ * Puts the overlay address to which a link-local source belongs in the place of that source, since no route leads back to a
+ * link-local address. Fails where none belongs to it.
+ */
+static __always_inline int name_router(struct scratch *s)
+{
+	__u64 prefix = overlay_prefix;
+
+	if (!prefix)
+		return -1;
+	__builtin_memcpy(s->route.ipv6_src, &prefix, 8);
+	return 0;
 }
 
 /*
@@ -48,9 +68,9 @@ static __always_inline int source_belongs(struct __sk_buff *skb, struct scratch 
 {
 	__u32 *flags;
 
-	if (kind == OTHER)
+	if (kind == LABELLED || kind == OTHER)
 		return 0;
-	if (is_link_local(&s->route))
+	if (s->route.family == AF_INET6 && is_link_local(s->route.ipv6_src[0]) && name_router(s))
 		return 1;
 	ask_back(s);
 	switch (look_up(skb, s)) {

@@ -3,7 +3,8 @@
 /*
  * What cygnetd does with each packet of an mGRE (gre, NBMA) device: at its ingress, data passes from admitted peers only, packets
  * that would leave by the tunnel again are sampled, and those that would loop are dropped; at its egress, peers that share an address
- * behind NAT get their packets through their own SAs. Both keep the times of the last data to and from each peer.
+ * behind NAT get their packets through their own SAs. Both keep the times of the last data to and from each peer, and lower the
+ * maximum segment size of TCP connections to what fits into the tunnel.
  *
  * The programs hang on the device's clsact qdisc. The device has no Ethernet header: what stands before the inner packet is the
  * outer IPv4 header with GRE behind it. At egress the device's header_ops has pushed it with the neighbour's address in it; at
@@ -20,8 +21,10 @@
 
 #include "admission.h"
 #include "headers.h"
+#include "links.h"
 #include "maps.h"
 #include "marks.h"
+#include "mss.h"
 #include "redirect.h"
 #include "share.h"
 #include "use.h"
@@ -46,9 +49,15 @@ static __always_inline int take_nhrp(struct __sk_buff *skb, struct scratch *s)
 {
 	__u32 *flags;
 
-	if (!nhrp_burst || !s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+	if (!s)
 		return TC_ACT_UNSPEC;
-	name_by_mark(skb, s);
+	if (!handed_up(skb, s)) {
+		if (read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+			return TC_ACT_UNSPEC;
+		name_by_mark(skb, s);
+	}
+	if (!nhrp_burst)
+		return TC_ACT_UNSPEC;
 	flags = bpf_map_lookup_elem(&admitted, &s->flow.outer_source);
 	if (flags && *flags & ADMITTED_NHS)
 		return TC_ACT_UNSPEC;
@@ -64,11 +73,20 @@ int cygnet_ingress(struct __sk_buff *skb)
 
 	if (skb->protocol == bpf_htons(ETH_P_NHRP))
 		return take_nhrp(skb, s);
-	if (!s || read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+	if (!s)
 		return admission ? refuse(NOT_ADMITTED) : TC_ACT_UNSPEC;
-	by_mark = name_by_mark(skb, s);
-	if (by_mark)
-		skb->mark = 0; /* it would meet the site's own rules about marks */
+	if (handed_up(skb, s)) {
+		by_mark = 0;
+		skb->mark = 0;
+	} else {
+		if (read_outer(skb, offsetof(struct iphdr, saddr), &s->flow.outer_source))
+			return admission ? refuse(NOT_ADMITTED) : TC_ACT_UNSPEC;
+		by_mark = name_by_mark(skb, s);
+		if (by_mark)
+			skb->mark = 0; /* it would meet the site's own rules about marks */
+	}
+	if (in_vrf())
+		skb->tc_index = FROM_TUNNEL;
 
 	as = admitted_as(s, by_mark);
 	if (admission && as < 0)
@@ -77,9 +95,11 @@ int cygnet_ingress(struct __sk_buff *skb)
 	kind = read_inner(skb, s);
 	if (source_check && !from_nhs && !source_belongs(skb, s, kind))
 		return refuse(WRONG_SOURCE);
+	if (kind == UNICAST || kind == LABELLED)
+		note_use(&s->flow.outer_source, 0);
 	if (kind != UNICAST)
 		return TC_ACT_UNSPEC;
-	note_use(&s->flow.outer_source, 0);
+	lower_mss(skb, s);
 	if (!sample && !from_nhs)
 		return TC_ACT_UNSPEC;
 	if (source_check && !from_nhs)
@@ -92,13 +112,25 @@ int cygnet_egress(struct __sk_buff *skb)
 {
 	struct scratch *s = scratch_of(EGRESS);
 	int verdict = TC_ACT_UNSPEC;
+	enum inner kind;
 
 	if (!s || read_outer(skb, offsetof(struct iphdr, daddr), &s->peer))
 		return TC_ACT_UNSPEC;
+	if (is_linked(&s->peer)) {
+		struct link *link = bpf_map_lookup_elem(&links, &s->peer);
+
+		if (!link)
+			return refuse(NO_LINK);
+		s->real = link->real;
+		return send_linked(skb, s, link);
+	}
 	if (is_marked(&s->peer) && find_real(s))
 		return refuse(NO_MARK);
-	if (read_inner(skb, s) == UNICAST)
+	kind = read_inner(skb, s);
+	if (kind == UNICAST || kind == LABELLED)
 		note_use(&s->peer, 1);
+	if (kind == UNICAST)
+		lower_mss(skb, s);
 	if (is_marked(&s->peer))
 		verdict = send_marked(skb, s);
 	if (verdict != TC_ACT_SHOT)
@@ -112,6 +144,20 @@ int cygnet_unclaimed(struct __sk_buff *skb)
 {
 	(void)skb;
 	return refuse(UNCLAIMED);
+}
+
+/* At the ingress of each link: hands what arrives up to the tunnel, in its peer's name. Nothing else takes it. */
+SEC("tc")
+int cygnet_link(struct __sk_buff *skb)
+{
+	__u32 device = skb->ifindex;
+	struct owner *owner = bpf_map_lookup_elem(&owners, &device);
+
+	if (!owner)
+		return refuse(NO_OWNER);
+	skb->mark = owner->name;
+	skb->tc_index = HANDED_UP;
+	return bpf_redirect(owner->tunnel, BPF_F_INGRESS);
 }
 
 /* Run once without a packet to send. Returns what the kernel cannot do: 1 set the source of a tunnel key, 2 leave out the GRE key. */

@@ -18,6 +18,15 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define ETH_P_NHRP 0x2001
+#define GRE_KEY bpf_htons(0x2000)
+#define MORE_FRAGMENTS 0x2000
+#define FRAGMENT_OFFSET 0x1fff
+
+/*
+ * tc_index of what came in by a tunnel in a VRF. The kernel makes the VRF the device where such a packet came in, so that the programs
+ * of kernel/multicast could not tell it from what comes out of the site. Nothing else of the kernel sets or clears tc_index on the way.
+ */
+#define FROM_TUNNEL 0x2001
 
 static __always_inline void map_ipv4(struct address *to, __be32 from)
 {
@@ -67,6 +76,7 @@ static __always_inline int read_outer(struct __sk_buff *skb, __u32 offset, struc
 enum inner {
 	UNICAST,   /* data between two routers' networks */
 	MULTICAST, /* IP, to a group */
+	LABELLED,  /* MPLS: data as well, but nothing behind the labels is read */
 	OTHER,     /* other protocols, damaged headers */
 };
 
@@ -74,6 +84,7 @@ enum inner {
 static __always_inline enum inner read_inner(struct __sk_buff *skb, struct scratch *s)
 {
 	__builtin_memset(&s->route, 0, sizeof(s->route));
+	s->tcp = 0;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
@@ -89,6 +100,8 @@ static __always_inline enum inner read_inner(struct __sk_buff *skb, struct scrat
 		s->length = bpf_ntohs(ip.tot_len);
 		if (s->length < sizeof(ip))
 			return OTHER;
+		if (ip.protocol == IPPROTO_TCP && !(ip.frag_off & bpf_htons(MORE_FRAGMENTS | FRAGMENT_OFFSET)))
+			s->tcp = ip.ihl * 4;
 		return is_multicast(ip.daddr) ? MULTICAST : UNICAST;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
@@ -104,7 +117,9 @@ static __always_inline enum inner read_inner(struct __sk_buff *skb, struct scrat
 		__builtin_memcpy(s->route.ipv6_src, &ip.saddr, 16);
 		__builtin_memcpy(s->route.ipv6_dst, &ip.daddr, 16);
 		s->length = sizeof(ip) + bpf_ntohs(ip.payload_len);
+		if (ip.nexthdr == IPPROTO_TCP)
+			s->tcp = sizeof(ip);
 		return ip.daddr.in6_u.u6_addr8[0] == 0xff ? MULTICAST : UNICAST;
 	}
-	return OTHER;
+	return skb->protocol == bpf_htons(ETH_P_MPLS_UC) ? LABELLED : OTHER;
 }

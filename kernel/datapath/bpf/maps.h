@@ -8,13 +8,17 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "sent.h"
+
 #define SECOND 1000000000ULL
 #define NHRP_OVERHEAD 768 /* bytes of memory of a received packet beside its own */
+#define TCP_OPTIONS 40 /* the most bytes of options in a TCP header */
 #define CAPTURE 256 /* bytes of a sampled packet; a power of two */
 
 /* Settings, filled in before loading. Times are nanoseconds. */
 volatile const __u8 admission = 0;          /* let data pass from admitted peers only */
 volatile const __u8 source_check = 0;       /* and only with inner sources that lead back to them */
+volatile const __u64 overlay_prefix = 0;    /* the first half of all overlay addresses; 0: none belongs to a link-local address */
 volatile const __u8 client = 0;             /* this router has next hop servers, which know more ways than it does */
 volatile const __u8 sample = 0;             /* look for packets to redirect */
 volatile const __u8 tells_device = 0;       /* bpf_fib_lookup says the device also where the neighbour is missing (Linux 5.12) */
@@ -23,22 +27,13 @@ volatile const __u64 last_interval = 8 * SECOND;
 volatile const __u64 per_second = 1000; /* samples of all flows */
 volatile const __u64 per_source = 100;  /* of them, for one outer source; not 0 */
 volatile const __u64 nhrp_byte = 1000;  /* how long a byte of NHRP takes of its source's share */
+volatile const __u32 mss_ipv4 = 0;           /* the most that TCP connections are told; 0: it stays */
+volatile const __u32 mss_ipv6 = 0;
 volatile const __u64 nhrp_burst = 2 * SECOND; /* how much of that may be ahead; 0: no limit */
-
-/* IPv4 addresses are mapped (::ffff:a.b.c.d). */
-struct address {
-	__u8 b[16];
-} __attribute__((aligned(4)));
 
 struct use {
 	__u64 out; /* bpf_ktime_get_ns; 0: never */
 	__u64 in;
-};
-
-/* What the tunnel sent to an address, as the world sees it: NHRP and multicast to that peer included. */
-struct sent {
-	__u64 packets;  /* as the device gets them: several segments of a TCP flow may be one */
-	__u64 segments; /* as they leave */
 };
 
 struct flow {
@@ -74,8 +69,25 @@ struct way {
 	__u32 key;       /* of the tunnel */
 };
 
+/* Where the tunnel is. It is a table, since others may move the tunnel while the programs run. */
+struct surroundings {
+	__u32 in_vrf; /* the tunnel is in a VRF */
+};
+
+/* How packets to a linked peer leave (links.h). */
+struct link {
+	struct address real; /* the peer's IPv6 address */
+	__u32 device;        /* interface index of its ip6gre device */
+};
+
+/* Whose packets a link hands up, and to which tunnel. */
+struct owner {
+	__u32 name;   /* of the peer, as a mark */
+	__u32 tunnel; /* interface index */
+};
+
 enum counter { SAMPLED, LIMITED, LOST, NOT_ADMITTED, WRONG_SOURCE, LOOPED, NO_MARK, NO_WAY, UNCLAIMED,
-	       OVER_SHARE, NHRP_FLOOD, COUNTERS };
+	       OVER_SHARE, NHRP_FLOOD, MSS_LOWERED, NO_LINK, NO_OWNER, COUNTERS };
 
 enum hook { INGRESS, EGRESS, PROBE, HOOKS };
 
@@ -94,6 +106,9 @@ struct scratch {
 	struct bpf_fib_lookup route;
 	struct bpf_tunnel_key key;
 	__u32 length; /* of the inner packet, by its header */
+	__u32 tcp;    /* bytes of the inner IP header, if a whole TCP segment follows at once; else 0 */
+	__u32 place;  /* among the options of that segment */
+	__u8 option[4];
 };
 
 struct {
@@ -102,13 +117,6 @@ struct {
 	__type(key, struct address);
 	__type(value, struct use);
 } peers SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct address);
-	__type(value, struct sent);
-} sent_to SEC(".maps");
 
 /*
  * Who may send data, with flags. How many is set before loading. The kernel sets memory aside for all of them: what it has at hand for
@@ -136,6 +144,29 @@ struct {
 	__type(key, __u32);
 	__type(value, struct way);
 } ways SEC(".maps");
+
+/* The link of each linked peer, by the peer's name. How many is set before loading. As above, a restart fills it all at once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct address);
+	__type(value, struct link);
+} links SEC(".maps");
+
+/* The owner of each link, by its interface index. How many is set before loading. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct surroundings);
+} around SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -184,6 +215,14 @@ static __always_inline void count(__u32 what)
 
 	if (n)
 		__sync_fetch_and_add(n, 1);
+}
+
+static __always_inline int in_vrf(void)
+{
+	__u32 zero = 0;
+	struct surroundings *s = bpf_map_lookup_elem(&around, &zero);
+
+	return s && s->in_vrf;
 }
 
 static __always_inline struct scratch *scratch_of(__u32 hook)

@@ -13,7 +13,6 @@
 #endif
 
 #define MARK_BITS 0x00ffffffu
-#define GRE_KEY bpf_htons(0x2000)
 
 /* Whether the address is the name of a marked peer: nothing else is in 0.0.0.0/8. */
 static __always_inline int is_marked(struct address *a)

@@ -2,13 +2,13 @@ package admission
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/pool"
 	"cygnet/nhrpd/engine/timers"
@@ -23,7 +23,7 @@ const AdmissionGrace = 10 * time.Second
 // NHS, a binding, a shortcut or an answer) and must not be copied. The zero value is no reason.
 type Reason struct {
 	// NBMA is the peer's NBMA address. It is zero if this is no reason.
-	NBMA netip.Addr
+	Peer peerid.ID
 
 	// As is what the peer is admitted as.
 	As As
@@ -47,7 +47,7 @@ type As struct {
 
 // admitted is an NBMA address that the engine has, or had until a moment ago, a reason to admit.
 type admitted struct {
-	nbma    netip.Addr
+	id      peerid.ID
 	reasons []*Reason  // if empty, data still in flight is taken until end
 	nhs     int        // how many reasons admit it as an NHS
 	shared  int        // how many reasons admit it as one of several at its address
@@ -69,9 +69,9 @@ type admitted struct {
 type Table struct {
 	*overlay.Interface
 
-	peers  *peers.Table
-	byNBMA map[netip.Addr]*admitted
-	pool   pool.Pool[admitted]
+	peers *peers.Table
+	byID  map[peerid.ID]*admitted
+	pool  pool.Pool[admitted]
 }
 
 // New returns a table without admissions, with memory for those of that many clients.
@@ -79,7 +79,7 @@ func New(ifc *overlay.Interface, peers *peers.Table, clients int) Table {
 	return Table{
 		Interface: ifc,
 		peers:     peers,
-		byNBMA:    make(map[netip.Addr]*admitted, clients),
+		byID:      make(map[peerid.ID]*admitted, clients),
 		pool:      pool.New[admitted](clients),
 	}
 }
@@ -87,25 +87,25 @@ func New(ifc *overlay.Interface, peers *peers.Table, clients int) Table {
 // Admit turns r into a reason to take data from an NBMA address. If r was a reason to admit another
 // address, or to admit this one as something else, that reason ends. Admit does nothing without an
 // address.
-func (ad *Table) Admit(r *Reason, nbma netip.Addr, as As) {
-	if !nbma.IsValid() || r.NBMA == nbma && r.As == as {
+func (ad *Table) Admit(r *Reason, id peerid.ID, as As) {
+	if !id.IsValid() || r.Peer == id && r.As == as {
 		return
 	}
 	ad.Dismiss(r)
-	*r = Reason{NBMA: nbma, As: as}
-	at := ad.byNBMA[nbma]
+	*r = Reason{Peer: id, As: as}
+	at := ad.byID[id]
 	if at == nil {
 		at = ad.pool.Take()
-		at.nbma, at.reasons = nbma, at.first[:0]
-		ad.byNBMA[nbma] = at
+		at.id, at.reasons = id, at.first[:0]
+		ad.byID[id] = at
 	}
-	if p := ad.peers.ByNBMA[nbma]; p != nil && p.Secured {
+	if p := ad.peers.ByID[id]; p != nil && p.Secured {
 		at.identity = p.IKE.Identity
 	}
 	ad.Timers.Stop(&at.end)
 	at.reasons = append(at.reasons, r)
 	at.count(as, 1)
-	ad.ReviseAdmission(nbma)
+	ad.ReviseAdmission(id)
 }
 
 // AdmitAsker admits the requester of an answer. A router vouched for the requester by its overlay
@@ -113,18 +113,18 @@ func (ad *Table) Admit(r *Reason, nbma netip.Addr, as As) {
 // the NBMA address: the router that has the address then is not admitted. Where several routers
 // share the NBMA address, the admission is for any of them. The caller says with unclear that it
 // does not know which router at the address asked.
-func (ad *Table) AdmitAsker(r *Reason, nbma netip.Addr, as As, unclear bool) {
+func (ad *Table) AdmitAsker(r *Reason, id peerid.ID, as As, unclear bool) {
 	identity := ""
-	if p := ad.peers.ByNBMA[nbma]; p != nil && p.Secured && !unclear && !ad.peers.Shared(p) {
+	if p := ad.peers.ByID[id]; p != nil && p.Secured && !unclear && !ad.peers.Shared(p) {
 		identity = p.IKE.Identity
 	}
-	ad.AdmitIdentity(r, nbma, as, identity)
+	ad.AdmitIdentity(r, id, as, identity)
 }
 
 // AdmitIdentity admits the requester of an answer that an SA proved to be identity before. If
 // identity is empty, the next SA at the address decides for whom the admission is.
-func (ad *Table) AdmitIdentity(r *Reason, nbma netip.Addr, as As, identity string) {
-	ad.Admit(r, nbma, as)
+func (ad *Table) AdmitIdentity(r *Reason, id peerid.ID, as As, identity string) {
+	ad.Admit(r, id, as)
 	r.asker, r.Identity = true, identity
 }
 
@@ -135,7 +135,7 @@ func (ad *Table) AdmitIdentity(r *Reason, nbma netip.Addr, as As, identity strin
 // caller has to end what is left of that identity's admission, once the peer's other reasons have
 // been reviewed.
 func (ad *Table) ReviewAskers(p *peers.Peer) (other bool) {
-	at := ad.byNBMA[p.NBMA]
+	at := ad.byID[p.ID]
 	if at == nil {
 		return false
 	}
@@ -160,8 +160,8 @@ func (ad *Table) ReviewAskers(p *peers.Peer) (other bool) {
 
 // ReviseAdmission tells the kernel whether to take data from an address, and as what: by the
 // reasons for it, and by the rules about the router that is there.
-func (ad *Table) ReviseAdmission(nbma netip.Addr) {
-	at := ad.byNBMA[nbma]
+func (ad *Table) ReviseAdmission(id peerid.ID) {
+	at := ad.byID[id]
 	if at == nil {
 		return
 	}
@@ -169,7 +169,7 @@ func (ad *Table) ReviseAdmission(nbma netip.Addr) {
 	if len(at.reasons) > 0 {
 		as = at.together()
 	}
-	switch may := !ad.peers.ObjectTo(nbma).Raised(); {
+	switch may := !ad.peers.ObjectTo(id).Raised(); {
 	case may && (!at.told || at.as != as):
 		at.told, at.as = true, as
 		ad.Out.Admitted = append(ad.Out.Admitted, ad.change(at))
@@ -183,7 +183,7 @@ func (ad *Table) withdraw(at *admitted) {
 	if at.told {
 		at.told = false
 		ad.Out.Admitted = append(ad.Out.Admitted, output.AdmissionChange{
-			PeerKey: output.PeerKey{Interface: ad.Config.Name, NBMA: at.nbma}, Delete: true})
+			PeerKey: output.PeerKey{Interface: ad.Config.Name, ID: at.id}, Delete: true})
 	}
 }
 
@@ -206,23 +206,23 @@ func (at *admitted) count(as As, n int) {
 // AdmissionGrace; it ends at once if more addresses are admitted than the interface's limits allow
 // reasons for. Dismiss does nothing to what is no reason.
 func (ad *Table) Dismiss(r *Reason) {
-	if !r.NBMA.IsValid() {
+	if !r.Peer.IsValid() {
 		return
 	}
-	at := ad.byNBMA[r.NBMA]
+	at := ad.byID[r.Peer]
 	at.count(r.As, -1)
-	r.NBMA, r.As = netip.Addr{}, As{}
+	r.Peer, r.As = peerid.ID{}, As{}
 	if r.asker {
 		ad.StateChanged()
 	}
 	at.reasons = ordered.Without(at.reasons, r)
 	switch {
 	case len(at.reasons) > 0:
-		ad.ReviseAdmission(at.nbma)
-	case len(ad.byNBMA) > ad.Config.MostAdmitted():
-		ad.EndAdmission(at.nbma)
+		ad.ReviseAdmission(at.id)
+	case len(ad.byID) > ad.Config.MostAdmitted():
+		ad.EndAdmission(at.id)
 	default:
-		at.end.Run = func() { ad.EndAdmission(at.nbma) }
+		at.end.Run = func() { ad.EndAdmission(at.id) }
 		ad.Timers.Set(&at.end, overlay.Later(ad.Now.Add(AdmissionGrace), at.until))
 	}
 }
@@ -231,43 +231,43 @@ func (ad *Table) Dismiss(r *Reason) {
 // peer may not have heard that the reason ended, so the kernel takes its data until that time at
 // least.
 func (ad *Table) DismissAt(r *Reason, until time.Time) {
-	if !r.NBMA.IsValid() {
+	if !r.Peer.IsValid() {
 		return
 	}
-	at := ad.byNBMA[r.NBMA]
+	at := ad.byID[r.Peer]
 	at.until = overlay.Later(at.until, until)
 	ad.Dismiss(r)
 }
 
 // EndAdmission has the kernel take no more data from an address, without waiting for packets in
 // flight. It does nothing while there is a reason to admit the address.
-func (ad *Table) EndAdmission(nbma netip.Addr) {
-	at := ad.byNBMA[nbma]
+func (ad *Table) EndAdmission(id peerid.ID) {
+	at := ad.byID[id]
 	if at == nil || len(at.reasons) > 0 {
 		return
 	}
 	ad.Timers.Stop(&at.end)
-	delete(ad.byNBMA, nbma)
+	delete(ad.byID, id)
 	ad.withdraw(at)
 }
 
 // EndAdmissions calls EndAdmission for every address, in order.
 func (ad *Table) EndAdmissions() {
-	for _, nbma := range ad.Addresses() {
-		ad.EndAdmission(nbma)
+	for _, id := range ad.IDs() {
+		ad.EndAdmission(id)
 	}
 }
 
 // Addresses returns every address that there is a reason to admit, or was until a moment ago, in
 // order.
-func (ad *Table) Addresses() []netip.Addr {
-	return slices.SortedFunc(maps.Keys(ad.byNBMA), ordered.ByAddr)
+func (ad *Table) IDs() []peerid.ID {
+	return slices.SortedFunc(maps.Keys(ad.byID), peerid.ID.Compare)
 }
 
 // Wanted returns the peers that the kernel is to take data from, in the order of their addresses.
 func (ad *Table) Wanted() []output.AdmissionChange {
-	list := make([]output.AdmissionChange, 0, len(ad.byNBMA))
-	for _, at := range ordered.Values(ad.byNBMA, ordered.ByAddr) {
+	list := make([]output.AdmissionChange, 0, len(ad.byID))
+	for _, at := range ordered.Values(ad.byID, peerid.ID.Compare) {
 		if at.told {
 			list = append(list, ad.change(at))
 		}
@@ -277,16 +277,16 @@ func (ad *Table) Wanted() []output.AdmissionChange {
 
 // change returns the wanted state of an admitted address.
 func (ad *Table) change(at *admitted) output.AdmissionChange {
-	return output.AdmissionChange{PeerKey: output.PeerKey{Interface: ad.Config.Name, NBMA: at.nbma},
+	return output.AdmissionChange{PeerKey: output.PeerKey{Interface: ad.Config.Name, ID: at.id},
 		NHS: at.as.NHS, Shared: at.as.Shared}
 }
 
 // TakesFrom reports whether the kernel is to take data from a peer, either because there is a
 // reason for the peer itself, or because it is one of the routers behind an admitted NAT address.
-func (ad *Table) TakesFrom(p *peers.Peer) bool {
-	if at := ad.byNBMA[p.NBMA]; at != nil && at.told {
+func (ad *Table) TakesFrom(peer peerid.ID) bool {
+	if at := ad.byID[peer]; at != nil && at.told {
 		return true
 	}
-	at := ad.byNBMA[p.Outer]
+	at := ad.byID[peerid.At(ad.peers.Outer(peer))]
 	return at != nil && at.told && at.as.Shared
 }

@@ -10,14 +10,16 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 )
 
-// The addresses of the tests: a router, and a NAT with a router that has a peer ID.
+// The addresses of the tests: a router, and a NAT with a marked router.
 var (
-	router = netip.MustParseAddr("192.0.2.11")
+	router = peerid.At(netip.MustParseAddr("192.0.2.11"))
 	nat    = netip.MustParseAddr("198.51.100.1")
-	peerID = netip.MustParseAddr("0.0.0.1")
+	atNAT  = peerid.At(nat)
+	marked = peerid.Marked(1)
 )
 
 // world is an admission table with everything around it made by hand. It is what the peers ask of
@@ -49,11 +51,11 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) ReceivedFrom(netip.Addr, []byte) {}
-func (w *world) PeerReady(*peers.Peer)           {}
-func (w *world) NATMoved(_, _ netip.Addr)        {}
-func (w *world) Answered(netip.Addr) bool        { return false }
-func (w *world) UsesShortcuts() bool             { return false }
+func (w *world) ReceivedFrom(peerid.ID, []byte) {}
+func (w *world) PeerReady(*peers.Peer)          {}
+func (w *world) NATMoved(_, _ netip.Addr)       {}
+func (w *world) Answered(peerid.ID) bool        { return false }
+func (w *world) UsesShortcuts() bool            { return false }
 func (w *world) ReviewAskers(p *peers.Peer) (o bool) {
 	w.other = w.Table.ReviewAskers(p)
 	return w.other
@@ -66,15 +68,15 @@ func (w *world) pass(d time.Duration) {
 }
 
 // secure reports an SA with a router, and with others at the same address.
-func (w *world) secure(nbma netip.Addr, identity string, others ...string) {
+func (w *world) secure(id peerid.ID, identity string, others ...string) {
 	w.peers.PeerSecured(event.Peer{
-		Interface: "gre1", NBMA: nbma, Identity: identity, SharedWith: others, RemoteNAT: true})
+		Interface: "gre1", ID: id, Identity: identity, SharedWith: others, RemoteNAT: true})
 }
 
 // takes returns as what the kernel takes data from an address, by all changes so far.
-func (w *world) takes(nbma netip.Addr) (as As, ok bool) {
+func (w *world) takes(id peerid.ID) (as As, ok bool) {
 	for _, c := range w.out.Admitted {
-		if c.NBMA == nbma {
+		if c.ID == id {
 			as, ok = As{NHS: c.NHS, Shared: c.Shared}, !c.Delete
 		}
 	}
@@ -120,7 +122,7 @@ func TestWhatAPeerIsAdmittedAs(t *testing.T) {
 		if as, ok := w.takes(router); !ok || as != tt.want {
 			t.Errorf("for %+v the router is admitted as %+v, want %+v", tt.reasons, as, tt.want)
 		}
-		if err := w.Check(func(netip.Addr) bool { return true }); err != nil {
+		if err := w.Check(func(peerid.ID) bool { return true }); err != nil {
 			t.Error(err)
 		}
 		last := len(reasons) - 1
@@ -158,7 +160,7 @@ func TestAdmissionOutlastsItsReason(t *testing.T) {
 		if _, ok := w.takes(router); ok {
 			t.Errorf("%s: the router is admitted after %s", tt.rule, tt.want)
 		}
-		if n := len(w.Addresses()); n != 0 {
+		if n := len(w.IDs()); n != 0 {
 			t.Errorf("%s: %d addresses are remembered", tt.rule, n)
 		}
 	}
@@ -183,10 +185,10 @@ func TestNoGraceBeyondTheLimit(t *testing.T) {
 	w := newWorld(t)
 	for last := range byte(w.Config.MostAdmitted() + 1) {
 		var r Reason
-		w.Admit(&r, netip.AddrFrom4([4]byte{192, 0, 2, last}), As{})
+		w.Admit(&r, peerid.Marked(1+uint32(last)), As{})
 		w.Dismiss(&r)
 	}
-	if got, want := len(w.Addresses()), w.Config.MostAdmitted(); got != want {
+	if got, want := len(w.IDs()), w.Config.MostAdmitted(); got != want {
 		t.Errorf("%d addresses are remembered without a reason, want %d", got, want)
 	}
 }
@@ -322,7 +324,7 @@ func TestRulesOverrideReasons(t *testing.T) {
 		if blocked {
 			w.Blocks["spoke1"] = &authorization.Block{Identity: "spoke1"}
 		}
-		w.peers.SetAuthorizations(w.peers.ByNBMA[router])
+		w.peers.SetAuthorizations(w.peers.ByID[router])
 		if _, ok := w.takes(router); ok == blocked {
 			t.Errorf("blocked %v: admitted %v", blocked, ok)
 		}
@@ -332,20 +334,19 @@ func TestRulesOverrideReasons(t *testing.T) {
 	}
 }
 
-// Every router with a peer ID behind a NAT is admitted where the NAT's address is admitted as
-// shared.
+// Every marked router behind a NAT is admitted where the NAT's address is admitted as shared.
 func TestTakesFromBehindNAT(t *testing.T) {
 	for _, shared := range []bool{true, false} {
 		w := newWorld(t)
 		w.peers.PeerSecured(event.Peer{
-			Interface: "gre1", NBMA: peerID, Real: nat, Identity: "spoke1", RemoteNAT: true})
-		p := w.peers.ByNBMA[peerID]
-		if w.TakesFrom(p) {
+			Interface: "gre1", ID: marked, Outer: nat, Identity: "spoke1", RemoteNAT: true})
+		p := w.peers.ByID[marked]
+		if w.TakesFrom(p.ID) {
 			t.Error("a router without a reason is admitted")
 		}
 		var r Reason
-		w.Admit(&r, nat, As{Shared: shared})
-		if got := w.TakesFrom(p); got != shared {
+		w.Admit(&r, atNAT, As{Shared: shared})
+		if got := w.TakesFrom(p.ID); got != shared {
 			t.Errorf("the NAT is admitted as shared: %v, the router behind it: %v", shared, got)
 		}
 	}
@@ -356,10 +357,10 @@ func TestReasonMoves(t *testing.T) {
 	w := newWorld(t)
 	var r Reason
 	w.Admit(&r, router, As{NHS: true})
-	w.Admit(&r, nat, As{NHS: true})
+	w.Admit(&r, atNAT, As{NHS: true})
 	w.pass(AdmissionGrace)
 	_, first := w.takes(router)
-	if _, second := w.takes(nat); first || !second {
+	if _, second := w.takes(atNAT); first || !second {
 		t.Errorf("admitted are the first address: %v, the second: %v", first, second)
 	}
 }

@@ -28,6 +28,13 @@ func (a *Authorization) Identity() string { return a.identity }
 // Blocked reports whether the administrator has blocked the identity.
 func (a *Authorization) Blocked() bool { return a.block != nil }
 
+// Block returns the block of the identity; nil if it is not blocked.
+func (a *Authorization) Block() *Block { return a.block }
+
+// Rule returns the rule that decides about the identity; nil if none matches. rules reports whether
+// there are rules at all.
+func (a *Authorization) Rule() (rule *policy.Rule, rules bool) { return a.grant.Rule, a.rules }
+
 // Bounded reports whether the identity has a rule that says which prefixes it may announce.
 func (a *Authorization) Bounded() bool {
 	return a.rules && a.grant.Rule != nil && a.grant.Rule.Bounded

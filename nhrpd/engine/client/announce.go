@@ -38,16 +38,16 @@ const AnnounceAgain = 10 * time.Minute
 
 // announce registers our prefixes with an NHS, or refreshes their registration. It does nothing
 // while an earlier request waits for its reply.
-func (cl *Client) announce(n *NHS) {
-	a := &n.announcement
+func (r *Registration) announce() {
+	a := &r.announcement
 	if a.awaiting && a.attempts < TriesPerAddr {
 		return
 	}
-	if !cl.Now.Before(a.again) {
+	if !r.cl.Now.Before(a.again) {
 		a.refused = nil
 	}
 	a.sent = nil
-	for _, p := range cl.Config.Announce {
+	for _, p := range r.announced() {
 		if !slices.Contains(a.refused, p) {
 			a.sent = append(a.sent, p)
 		}
@@ -55,72 +55,81 @@ func (cl *Client) announce(n *NHS) {
 	if len(a.sent) == 0 {
 		return
 	}
-	a.awaiting, a.attempts, a.requestID = true, 0, cl.NewRequestID()
-	cl.sendAnnouncement(n)
+	a.awaiting, a.attempts, a.requestID = true, 0, r.cl.NewRequestID()
+	r.sendAnnouncement()
 }
 
-// sendAnnouncement sends the request with the prefixes in n.announcement.sent, and sets the timer
+// announced returns the prefixes that we announce in the family of the registration.
+func (r *Registration) announced() []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(r.cl.Config.Announce),
+		func(p netip.Prefix) bool { return p.Addr().Is4() != r.own.Is4() })
+}
+
+// sendAnnouncement sends the request with the prefixes in r.announcement.sent, and sets the timer
 // that repeats it.
-func (cl *Client) sendAnnouncement(n *NHS) {
-	a := &n.announcement
-	a.sentNBMA = cl.Local
-	cl.Timers.Set(&a.timer, cl.Now.Add(cl.retryWait(a.attempts)))
+func (r *Registration) sendAnnouncement() {
+	a := &r.announcement
+	a.sentNBMA = r.cl.LocalFor(r.NBMA)
+	r.cl.Timers.Set(&a.timer, r.cl.Now.Add(r.cl.retryWait(a.attempts)))
 	p := packet.Packet{
 		Type:           packet.RegistrationRequest,
 		HopCount:       overlay.HopCount,
 		Flags:          packet.FlagNAT,
 		RequestID:      a.requestID,
-		SourceNBMA:     cl.Local,
-		SourceProtocol: cl.Address(),
-		DestProtocol:   n.Protocol,
-		Extensions:     cl.EmptyExtensions(overlay.NATCIE(n.Protocol, n.NBMA)),
+		SourceNBMA:     a.sentNBMA,
+		SourceProtocol: r.own,
+		DestProtocol:   r.Protocol,
+		Extensions:     r.cl.EmptyExtensions(overlay.NATCIE(r.Protocol, r.NBMA)),
 	}
 	for _, prefix := range a.sent {
 		p.CIEs = append(p.CIEs, packet.CIE{
 			PrefixLength: uint8(prefix.Bits()),
-			MTU:          cl.Config.MTU,
-			HoldingTime:  overlay.Seconds(cl.Config.HoldingTime),
+			MTU:          r.cl.Config.MTU,
+			HoldingTime:  overlay.Seconds(r.cl.Config.HoldingTime),
 			Protocol:     prefix.Addr(),
 		})
 	}
-	cl.Send(n.NBMA, &p)
+	r.cl.Send(r.ID(), &p)
 }
 
 // announcementDue repeats a request that the NHS has not answered, at growing intervals of up to a
 // minute. Perhaps the NHS does not support the registration of prefixes. But perhaps packets were
 // lost, and then the NHS sends no traffic to the networks behind us, so the attempts go on.
-func (cl *Client) announcementDue(n *NHS) {
-	a := &n.announcement
+func (r *Registration) announcementDue() {
+	a := &r.announcement
 	a.attempts++
-	if !n.Usable() || !cl.Local.IsValid() {
-		cl.stopAnnouncing(n)
+	if !r.Usable() || !r.cl.LocalFor(r.NBMA).IsValid() {
+		r.stopAnnouncing()
 		return
 	}
 	if a.attempts == TriesPerAddr && len(a.held) == 0 {
-		cl.reportNotAnnounced(n, a.sent,
+		r.reportNotAnnounced(a.sent,
 			"the NHS does not answer the registration of our prefixes: it may know none; trying on")
 	}
-	cl.sendAnnouncement(n)
+	r.sendAnnouncement()
+	r.answered()
 }
 
 // announcementAnswered handles the reply of an NHS, which has a code for each prefix.
-func (cl *Client) announcementAnswered(n *NHS, m *overlay.Message) {
-	a := &n.announcement
-	cl.stopAnnouncing(n)
+func (r *Registration) announcementAnswered(m *overlay.Message) {
+	a := &r.announcement
+	r.stopAnnouncing()
+	defer r.answered()
 	before, reported := a.held, a.err
-	a.held, a.err, a.refresh = nil, "", cl.Now.Add(cl.Config.HoldingTime/4)
+	a.held, a.err, a.refresh = nil, "", r.cl.Now.Add(r.cl.Config.HoldingTime/4)
 	refused := make(map[packet.Code][]netip.Prefix)
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
+		r.cl.CountRegistration(cie.Code)
 		prefix, ok := cie.PrefixOf(m.ClientOf(cie))
 		switch {
 		case !ok || !slices.Contains(a.sent, prefix):
-			cl.Drop(overlay.DropUnsolicited)
+			r.cl.Drop(overlay.DropUnsolicited)
 		case cie.Code == packet.CodeSuccess:
 			a.held = append(a.held, prefix)
 			if !slices.Contains(before, prefix) {
-				cl.Notice(output.Notice{Kind: output.NoticeAnnounced, Prefix: prefix,
-					NextHop: n.Protocol, NBMA: n.NBMA})
+				r.cl.Notice(output.Notice{Kind: output.NoticeAnnounced, Prefix: prefix,
+					NextHop: r.Protocol, Peer: r.ID()})
 			}
 		default:
 			refused[cie.Code] = append(refused[cie.Code], prefix)
@@ -133,14 +142,14 @@ func (cl *Client) announcementAnswered(n *NHS, m *overlay.Message) {
 			// For example, the network moved here and the NHS has not received the other router's
 			// goodbye. The other registration expires, so the next refresh asks again.
 			a.err = reported
-			cl.reportNotAnnounced(n, refused[code], reason)
+			r.reportNotAnnounced(refused[code], reason)
 		case packet.CodeNoBinding:
 			a.err = reported
-			cl.reportNotAnnounced(n, refused[code], reason)
-			cl.registerAgainSoon(n)
+			r.reportNotAnnounced(refused[code], reason)
+			r.registerAgainSoon()
 			return
 		default:
-			cl.announcementRefused(n, refused[code], reason)
+			r.announcementRefused(refused[code], reason)
 		}
 	}
 	a.unknown = 0
@@ -148,68 +157,68 @@ func (cl *Client) announcementAnswered(n *NHS, m *overlay.Message) {
 
 // registerAgainSoon registers our address again with an NHS that accepted the address, and later
 // replied that it does not know us: our binding there has ended meanwhile.
-func (cl *Client) registerAgainSoon(n *NHS) {
-	cl.registerIn(n, cl.retryWait(n.announcement.unknown))
-	n.announcement.unknown++
+func (r *Registration) registerAgainSoon() {
+	r.cl.registerIn(r, r.cl.retryWait(r.announcement.unknown))
+	r.announcement.unknown++
 }
 
 // announcementRefused leaves prefixes out of the requests to an NHS until AnnounceAgain has passed.
-func (cl *Client) announcementRefused(n *NHS, prefixes []netip.Prefix, reason string) {
-	a := &n.announcement
-	a.again = cl.Now.Add(AnnounceAgain)
+func (r *Registration) announcementRefused(prefixes []netip.Prefix, reason string) {
+	a := &r.announcement
+	a.again = r.cl.Now.Add(AnnounceAgain)
 	a.refused = append(a.refused, prefixes...)
-	cl.reportNotAnnounced(n, prefixes, reason)
+	r.reportNotAnnounced(prefixes, reason)
 }
 
 // reportNotAnnounced reports that an NHS does not have some of our prefixes. It reports the same
 // reason only once in a row.
-func (cl *Client) reportNotAnnounced(n *NHS, prefixes []netip.Prefix, reason string) {
+func (r *Registration) reportNotAnnounced(prefixes []netip.Prefix, reason string) {
 	err := reason + " " + prefixes[0].String()
-	if n.announcement.err == err {
+	if r.announcement.err == err {
 		return
 	}
-	n.announcement.err = err
+	r.announcement.err = err
 	for _, p := range prefixes {
-		cl.Notice(
-			output.Notice{Kind: output.NoticeRefused, Prefix: p, NextHop: n.Protocol, NBMA: n.NBMA,
+		r.cl.Notice(
+			output.Notice{Kind: output.NoticeRefused, Prefix: p, NextHop: r.Protocol, Peer: r.ID(),
 				Reason: reason},
 		)
 	}
 }
 
 // stopAnnouncing ends the wait for a reply, which has come or is not needed any more.
-func (cl *Client) stopAnnouncing(n *NHS) {
-	n.announcement.awaiting = false
-	cl.Timers.Stop(&n.announcement.timer)
+func (r *Registration) stopAnnouncing() {
+	r.announcement.awaiting = false
+	r.cl.Timers.Stop(&r.announcement.timer)
 }
 
 // forgetAnnouncement forgets which prefixes an NHS accepted and refused: the NHS may have forgotten
 // our prefixes, or another router may be the NHS now.
-func (cl *Client) forgetAnnouncement(n *NHS) {
-	cl.stopAnnouncing(n)
-	a := &n.announcement
+func (r *Registration) forgetAnnouncement() {
+	r.stopAnnouncing()
+	a := &r.announcement
 	a.held, a.refused, a.again, a.err = nil, nil, time.Time{}, ""
 }
 
 // AnnounceAnew applies changed prefixes in the configuration to an NHS: it takes back those that
 // are not configured any more, and registers the others.
-func (cl *Client) AnnounceAnew(n *NHS) {
-	a := &n.announcement
+func (r *Registration) AnnounceAnew() {
+	a := &r.announcement
 	gone := slices.DeleteFunc(slices.Clone(a.held),
-		func(p netip.Prefix) bool { return slices.Contains(cl.Config.Announce, p) })
+		func(p netip.Prefix) bool { return slices.Contains(r.cl.Config.Announce, p) })
 	kept := slices.DeleteFunc(slices.Clone(a.held),
 		func(p netip.Prefix) bool { return slices.Contains(gone, p) })
-	if len(gone) > 0 && n.Usable() && cl.Local.IsValid() {
-		cl.Purges.SendUnconfirmed(&purge.Request{
+	if len(gone) > 0 && r.Usable() && r.cl.LocalFor(r.NBMA).IsValid() {
+		r.cl.Purges.SendUnconfirmed(&purge.Request{
 			ID:       a.requestID,
-			Dest:     n.Protocol,
-			NBMA:     n.NBMA,
+			Dest:     r.Protocol,
+			Peer:     r.ID(),
 			Prefixes: gone,
 		})
 	}
-	cl.forgetAnnouncement(n)
+	r.forgetAnnouncement()
 	a.held = kept
-	if n.Usable() && cl.Local.IsValid() {
-		cl.announce(n)
+	if r.Usable() && r.cl.LocalFor(r.NBMA).IsValid() {
+		r.announce()
 	}
 }

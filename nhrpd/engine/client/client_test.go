@@ -12,10 +12,12 @@ import (
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/prefixes"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/selection"
 	"cygnet/nhrpd/packet"
 )
 
@@ -46,13 +48,14 @@ type fakeParts struct {
 }
 
 func (f *fakeParts) tell(what string)           { f.told = append(f.told, what) }
-func (f *fakeParts) MoveRelaysFrom(netip.Addr)  { f.tell("move relays") }
-func (f *fakeParts) DropRelaysBy(netip.Addr)    { f.tell("drop relays") }
+func (f *fakeParts) NeighborChanged(netip.Addr) {}
+func (f *fakeParts) MoveRelaysFrom(peerid.ID)   { f.tell("move relays") }
+func (f *fakeParts) DropRelaysBy(peerid.ID)     { f.tell("drop relays") }
 func (f *fakeParts) EndSearchFor(netip.Addr)    { f.tell("end search") }
 func (f *fakeParts) HaveAllVouched()            { f.tell("have all vouched") }
 func (f *fakeParts) EndDirectPaths()            { f.tell("end direct paths") }
 func (f *fakeParts) ConfirmShortcuts()          { f.tell("confirm shortcuts") }
-func (f *fakeParts) ReviseAdmission(netip.Addr) {}
+func (f *fakeParts) ReviseAdmission(peerid.ID)  {}
 
 func (f *fakeParts) ReviewAskers(*peers.Peer) bool { return false }
 func (f *fakeParts) PeerReady(*peers.Peer)         {}
@@ -109,10 +112,10 @@ func newFixture(t *testing.T, change ...func(*overlay.InterfaceConfig)) *fixture
 	f.do(func() {
 		f.SetNHSs()
 		f.NHSResolved("hub", []netip.Addr{hubNBMA})
-		if cfg.Protected {
-			f.Peers.PeerSecured(event.Peer{NBMA: hubNBMA, Identity: "hub"})
-		}
 	})
+	if cfg.Protected {
+		f.do(func() { f.Peers.PeerSecured(event.Peer{ID: peerid.At(hubNBMA), Identity: "hub"}) })
+	}
 	return f
 }
 
@@ -127,8 +130,9 @@ func (f *fixture) do(what func()) {
 	f.out.Reset()
 	f.Enter(f.now, &f.out)
 	what()
+	f.RunAtEnd()
 	for _, p := range f.out.Packets {
-		sent := sentPacket{to: p.To, at: f.now.Sub(f.start)}
+		sent := sentPacket{to: p.To.Address(), at: f.now.Sub(f.start)}
 		if err := sent.Parse(slices.Clone(p.Data)); err != nil {
 			f.t.Fatalf("a packet of the client cannot be parsed: %v", err)
 		}
@@ -185,10 +189,13 @@ func (f *fixture) reply(to sentPacket, codes ...packet.Code) {
 	for i := range p.CIEs {
 		p.CIEs[i].Code = codes[min(i, len(codes)-1)]
 	}
-	f.do(func() { f.RegistrationReply(&overlay.Message{Packet: &p, From: to.to}) })
+	f.do(func() { f.RegistrationReply(&overlay.Message{Packet: &p, From: peerid.At(to.to)}) })
 }
 
 // state returns the state of the registration.
+// registered reports whether the first NHS has registered the client.
+func (f *fixture) registered() bool { return f.NHS[0].Registrations[0].Registered }
+
 func (f *fixture) state() report.NHSState { return f.NHS[0].Status().State }
 
 // RFC 2332 §5.2.3: what a Registration Request says.
@@ -229,7 +236,7 @@ func TestUnknownDestination(t *testing.T) {
 	all := addr("10.255.0.255")
 	want := []netip.Addr{own, own, own, all, own, all}
 	for unanswered, dest := range want {
-		if got := cl.unknownDestination(unanswered); got != dest {
+		if got := cl.unknownDestination(own, unanswered); got != dest {
 			t.Errorf("after %d requests: %s, want %s", unanswered, got, dest)
 		}
 	}
@@ -322,7 +329,7 @@ func TestWhoseReplyCounts(t *testing.T) {
 		p := f.last()
 		tt.change(&p)
 		f.reply(p, packet.CodeSuccess)
-		if f.NHS[0].Registered {
+		if f.registered() {
 			t.Errorf("a reply %s registers us", tt.name)
 		}
 		if got := f.Stats().Dropped[tt.dropped.String()]; got != 1 {
@@ -368,11 +375,11 @@ func TestLostNHS(t *testing.T) {
 			f := newFixture(t, func(c *overlay.InterfaceConfig) { c.Protected = tt.protected })
 			f.reply(f.last(), packet.CodeSuccess)
 			f.wait(tt.kept)
-			if !f.NHS[0].Registered || slices.Contains(f.parts.told, "move relays") {
+			if !f.registered() || slices.Contains(f.parts.told, "move relays") {
 				t.Errorf("after %s the NHS is lost", tt.kept)
 			}
 			f.wait(tt.lost - tt.kept)
-			if f.NHS[0].Registered || !slices.Contains(f.parts.told, "move relays") {
+			if f.registered() || !slices.Contains(f.parts.told, "move relays") {
 				t.Errorf("after %s the NHS is not lost", tt.lost)
 			}
 			if goes := !f.Neighbors.Wants(hub); goes != tt.neighborGoes {
@@ -382,19 +389,61 @@ func TestLostNHS(t *testing.T) {
 	}
 }
 
-// An NHS whose name has several addresses is tried at the next one after three silent requests.
-func TestNextAddress(t *testing.T) {
-	f := newFixture(t)
+// A name with several addresses is several NHSs, and each is registered with. If the configuration
+// says which router it is, they are ways to that one router, and the next is tried once the one
+// before does not answer.
+func TestEachAddressOfANameIsAnNHS(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		protocol netip.Addr
+		atOnce   int
+	}{
+		{"which routers they are is not known", netip.Addr{}, 1},
+		{"one router", hub, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t, func(c *overlay.InterfaceConfig) { c.NHS[0].Protocol = tt.protocol })
+			second := addr("192.0.2.2")
+			sent := func() (n int) {
+				for _, p := range f.sent {
+					if p.to == second {
+						n++
+					}
+				}
+				return n
+			}
+			f.do(func() { f.NHSResolved("hub", []netip.Addr{hubNBMA, second}) })
+			if len(f.NHS) != 2 || sent() != tt.atOnce {
+				t.Errorf("%d NHSs, %d requests to the second at once, want 2 and %d",
+					len(f.NHS), sent(), tt.atOnce)
+			}
+			f.wait(selection.TryingPatience)
+			if sent() == 0 {
+				t.Error("the second is not tried although the first does not answer")
+			}
+		})
+	}
+}
+
+// Two addresses that turn out to be one router are used as one. The other is left alone, without a
+// purge: it would end the registration, which is one and the same.
+func TestTwoAddressesOfOneRouter(t *testing.T) {
+	f := newFixture(t, protected,
+		func(c *overlay.InterfaceConfig) { c.NHS[0].Protocol = netip.Addr{} })
+	f.reply(f.last(), packet.CodeSuccess)
 	second := addr("192.0.2.2")
 	f.do(func() { f.NHSResolved("hub", []netip.Addr{hubNBMA, second}) })
-	for range 2 * TriesPerAddr {
-		f.next(10 * time.Second)
+	f.do(func() { f.Peers.PeerSecured(event.Peer{ID: peerid.At(second), Identity: "hub"}) })
+	if f.last().to != second {
+		t.Fatalf("the last packet goes to %s, want a registration with %s", f.last().to, second)
 	}
-	for i, p := range f.sent {
-		want := []netip.Addr{hubNBMA, second}[i/TriesPerAddr%2]
-		if p.to != want {
-			t.Errorf("request %d goes to %s, want %s", i+1, p.to, want)
-		}
+	f.reply(f.last(), packet.CodeSuccess)
+	first, other := f.NHS[0].Status(), f.NHS[1].Status()
+	if first.Use != report.UseInUse || other.Use != report.UseReserve {
+		t.Errorf("%+v\n%+v\nwant the second in reserve", first, other)
+	}
+	if f.last().Type == packet.PurgeRequest {
+		t.Error("the registration was taken back")
 	}
 }
 
@@ -477,7 +526,7 @@ func TestWhoseErrorCounts(t *testing.T) {
 			if ofPrefixes {
 				f.reply(f.last(), packet.CodeSuccess)
 			}
-			m := &overlay.Message{From: tt.from, Packet: &packet.Packet{
+			m := &overlay.Message{From: peerid.At(tt.from), Packet: &packet.Packet{
 				Type: packet.ErrorIndication, SourceProtocol: tt.source, SourceNBMA: tt.from}}
 			id := f.last().RequestID + tt.id
 			f.do(func() {
@@ -505,8 +554,22 @@ func TestDeregister(t *testing.T) {
 		!slices.Equal(purges[1].Prefixes, []netip.Prefix{overlay.HostPrefix(own)}) {
 		t.Errorf("purges %+v, want one of two prefixes and one of %s", purges, own)
 	}
-	if f.NHS[0].Registered || len(f.Deregister()) != 0 {
+	if f.registered() || len(f.Deregister()) != 0 {
 		t.Error("we still count as registered")
+	}
+}
+
+// An NHS's name may resolve to an address of 0.0.0.0/8. As a neighbour in the kernel it would stand
+// for a mark, so it is not used.
+func TestImpossibleAddressOfAnNHS(t *testing.T) {
+	f := newFixture(t)
+	f.do(func() { f.NHSResolved("hub", []netip.Addr{addr("0.0.0.5"), hubNBMA}) })
+	if len(f.NHS) != 1 || f.NHS[0].NBMA != hubNBMA {
+		t.Errorf("%d NHSs, the first at %s, want only %s", len(f.NHS), f.NHS[0].NBMA, hubNBMA)
+	}
+	f.do(func() { f.NHSResolved("hub", []netip.Addr{addr("0.0.0.5")}) })
+	if got := f.NHS[0].NBMA; got != hubNBMA {
+		t.Errorf("the address in use is %s, want still %s", got, hubNBMA)
 	}
 }
 
@@ -521,14 +584,14 @@ func TestPublicAddress(t *testing.T) {
 		f.reply(p, packet.CodeSuccess)
 	}
 	behind("198.51.100.1")
-	if !f.BehindNAT() || f.Public() != addr("198.51.100.1") {
-		t.Errorf("our public address is %s, want 198.51.100.1", f.Public())
+	if !f.BehindNAT(netip.Addr{}) || f.Public(netip.Addr{}) != addr("198.51.100.1") {
+		t.Errorf("our public address is %s, want 198.51.100.1", f.Public(netip.Addr{}))
 	}
 	f.wait(20 * time.Second)
 	f.parts.told = nil
 	behind("198.51.100.2")
 	want := []string{"end search", "end direct paths", "confirm shortcuts"}
-	if f.Public() != addr("198.51.100.2") || !slices.Equal(f.parts.told, want) {
-		t.Errorf("at %s the parts are told %v, want %v", f.Public(), f.parts.told, want)
+	if f.Public(netip.Addr{}) != addr("198.51.100.2") || !slices.Equal(f.parts.told, want) {
+		t.Errorf("at %s the parts are told %v, want %v", f.Public(netip.Addr{}), f.parts.told, want)
 	}
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"net/netip"
 
-	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/purge"
 )
 
@@ -11,45 +10,46 @@ import (
 // then on we count as registered with none. The caller sends the purges.
 func (cl *Client) Deregister() []*purge.Request {
 	var purges []*purge.Request
-	for _, n := range cl.NHS {
-		if n.Usable() {
-			purges = append(purges, n.registrationPurges()...)
+	for r := range cl.registrations() {
+		if r.Usable() {
+			purges = append(purges, r.registrationPurges()...)
 		}
-		n.Registered = false // so that DropNHS sends no purges of its own
+		r.Registered = false // so that DropNHS sends no purges of its own
 	}
 	return purges
 }
 
-// registrationPurges returns the purges that take this router's registrations back from an NHS (RFC
-// 2332 §5.2.5). They have the request IDs of the registrations, since some NHSs take no others.
-func (n *NHS) registrationPurges() []*purge.Request {
-	to := n.Protocol
+// registrationPurges returns the purges that take this router's registrations of one family back
+// from an NHS (RFC 2332 §5.2.5). They have the request IDs of the registrations, since some NHSs
+// take no others.
+func (r *Registration) registrationPurges() []*purge.Request {
+	to := r.Protocol
 	if !to.IsValid() {
-		to = n.cl.Address()
+		to = r.own
 	}
 	var purges []*purge.Request
-	if held := n.announcement.held; len(held) > 0 {
+	if held := r.announcement.held; len(held) > 0 {
 		purges = append(purges, &purge.Request{
-			ID:       n.announcement.requestID,
+			ID:       r.announcement.requestID,
 			Dest:     to,
-			NBMA:     n.NBMA,
-			Via:      n.NBMA,
+			Peer:     r.ID(),
+			Via:      r.ID(),
 			Prefixes: held,
 		})
 	}
 	return append(purges, &purge.Request{
-		ID:       n.requestID,
+		ID:       r.requestID,
 		Dest:     to,
-		NBMA:     n.NBMA,
-		Via:      n.NBMA,
-		Prefixes: []netip.Prefix{overlay.HostPrefix(n.cl.Address())},
+		Peer:     r.ID(),
+		Via:      r.ID(),
+		Prefixes: []netip.Prefix{r.ownPrefix()},
 	})
 }
 
-// purgeRegistration takes this router's registrations back from an NHS. It sends each purge once
-// and asks for no reply.
-func (cl *Client) purgeRegistration(n *NHS) {
-	for _, p := range n.registrationPurges() {
+// purgeRegistration takes this router's registrations of one family back from an NHS. It sends each
+// purge once and asks for no reply.
+func (cl *Client) purgeRegistration(r *Registration) {
+	for _, p := range r.registrationPurges() {
 		cl.Purges.SendUnconfirmed(p)
 	}
 }

@@ -11,17 +11,18 @@ import "cygnet/nhrpd/engine/overlay"
 // the two for the NHS. An error that a router behind the NHS reports is about the password between
 // that router and the NHS, not about ours.
 func (cl *Client) PasswordRefused(m *overlay.Message, reason string) {
-	for _, n := range cl.NHS {
-		own := m.SourceProtocol == n.Protocol || m.SourceProtocol == cl.Address() ||
-			!n.Protocol.IsValid()
-		if n.NBMA != m.From || !own {
+	for r := range cl.registrations() {
+		own := m.SourceProtocol == r.Protocol || m.SourceProtocol == r.own ||
+			!r.Protocol.IsValid()
+		if r.ID() != m.From || !own {
 			continue
 		}
-		n.Registered, n.refused, n.err = false, true, reason
-		cl.Parts.MoveRelaysFrom(n.NBMA)
-		cl.forgetAnnouncement(n)
-		if !n.awaiting {
-			cl.registerIn(n, cl.retryWait(n.attempts))
+		r.Registered, r.refused, r.err = false, true, reason
+		cl.Parts.MoveRelaysFrom(r.ID())
+		r.forgetAnnouncement()
+		r.fail()
+		if !r.awaiting {
+			cl.registerIn(r, cl.retryWait(r.attempts))
 		}
 	}
 }

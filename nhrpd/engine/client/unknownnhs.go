@@ -7,13 +7,13 @@ import "net/netip"
 // routers do so. OpenNHRP's clients name the overlay's broadcast address instead, and OpenNHRP's
 // hubs answer nothing else.
 
-// unknownDestination returns the destination of a registration with an NHS whose overlay address is
-// not known, after so many unanswered registrations. The first TriesPerAddr registrations have our
-// own address. After them, the broadcast address and our own take turns.
-func (cl *Client) unknownDestination(unanswered int) netip.Addr {
-	all := cl.Broadcast()
+// unknownDestination returns the destination of our registration of own with an NHS whose overlay
+// address is not known, after so many unanswered registrations. The first TriesPerAddr
+// registrations have our own address. After them, the broadcast address and our own take turns.
+func (cl *Client) unknownDestination(own netip.Addr, unanswered int) netip.Addr {
+	all := cl.Broadcast(own)
 	if unanswered < TriesPerAddr || (unanswered-TriesPerAddr)%2 != 0 || !all.IsValid() {
-		return cl.Address()
+		return own
 	}
 	return all
 }

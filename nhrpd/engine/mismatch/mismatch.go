@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 )
 
@@ -27,7 +28,7 @@ type Table struct {
 // key is the key of a record: a router has at most one mismatch of each kind.
 type key struct {
 	kind report.MismatchKind
-	nbma netip.Addr
+	id   peerid.ID
 }
 
 // record is a mismatch that packets have shown, the first of them at since, the latest at last.
@@ -42,13 +43,13 @@ type record struct {
 // New returns a table without mismatches.
 func New(ifc *overlay.Interface) Table { return Table{Interface: ifc} }
 
-// Record records a mismatch that a packet from the router at an NBMA address has shown. protocol
-// and identity are what the router is known by; each may be zero. If the table is full, old
-// mismatches make room; if there are none, the new one is not recorded.
+// Record records a mismatch that a packet from a peer has shown. protocol and identity are what the
+// router is known by; each may be zero. If the table is full, old mismatches make room; if there
+// are none, the new one is not recorded.
 func (mm *Table) Record(
-	kind report.MismatchKind, nbma, protocol netip.Addr, identity, reason string,
+	kind report.MismatchKind, id peerid.ID, protocol netip.Addr, identity, reason string,
 ) {
-	at := key{kind, nbma}
+	at := key{kind, id}
 	r := mm.records[at]
 	if r == nil {
 		if len(mm.records) >= MaxRecords && !mm.forgetOld() {
@@ -77,14 +78,13 @@ func (mm *Table) forgetOld() bool {
 // current reports whether the lifetime of a mismatch is not over yet.
 func (r *record) current(now time.Time) bool { return now.Sub(r.last) < Lifetime }
 
-// Clear forgets the mismatches of some kinds with the router at an NBMA address, because a packet
-// has shown the opposite.
-func (mm *Table) Clear(nbma netip.Addr, kinds ...report.MismatchKind) {
+// Clear forgets the mismatches of some kinds with a peer, because a packet has shown the opposite.
+func (mm *Table) Clear(id peerid.ID, kinds ...report.MismatchKind) {
 	if len(mm.records) == 0 {
 		return
 	}
 	for _, kind := range kinds {
-		delete(mm.records, key{kind, nbma})
+		delete(mm.records, key{kind, id})
 	}
 }
 
@@ -94,7 +94,7 @@ func (mm *Table) List(now time.Time) []report.Mismatch {
 	var list []report.Mismatch
 	for at, r := range mm.records {
 		if r.current(now) {
-			list = append(list, report.Mismatch{Kind: at.kind, NBMA: at.nbma, Protocol: r.protocol,
+			list = append(list, report.Mismatch{Kind: at.kind, Peer: at.id, Protocol: r.protocol,
 				Identity: r.identity, Reason: r.reason, Since: r.since})
 		}
 	}

@@ -9,13 +9,14 @@ import (
 
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 )
 
 var (
 	start   = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	router  = netip.MustParseAddr("192.0.2.11")
-	another = netip.MustParseAddr("192.0.2.12")
+	router  = peerid.At(netip.MustParseAddr("192.0.2.11"))
+	another = peerid.At(netip.MustParseAddr("192.0.2.12"))
 )
 
 // newTable returns a table whose time is start.
@@ -30,8 +31,8 @@ func newTable() *Table {
 func (mm *Table) wait(d time.Duration) { mm.Enter(start.Add(d), &output.Output{}) }
 
 // record records a mismatch without saying more about it.
-func (mm *Table) record(kind report.MismatchKind, nbma netip.Addr) {
-	mm.Record(kind, nbma, netip.Addr{}, "", "")
+func (mm *Table) record(kind report.MismatchKind, id peerid.ID) {
+	mm.Record(kind, id, netip.Addr{}, "", "")
 }
 
 // A mismatch shows the newest packet's words, and since when packets have shown it.
@@ -41,7 +42,7 @@ func TestRecord(t *testing.T) {
 	mm.Record(report.MismatchRefused, router, old, "old", "the old reason")
 	mm.wait(time.Minute)
 	mm.Record(report.MismatchRefused, router, now, "spoke1", "the reason")
-	want := []report.Mismatch{{Kind: report.MismatchRefused, NBMA: router, Protocol: now,
+	want := []report.Mismatch{{Kind: report.MismatchRefused, Peer: router, Protocol: now,
 		Identity: "spoke1", Reason: "the reason", Since: start}}
 	if got := mm.List(mm.Now); !slices.Equal(got, want) {
 		t.Errorf("the table has %+v, want %+v", got, want)
@@ -78,21 +79,21 @@ func TestLifetime(t *testing.T) {
 func TestClear(t *testing.T) {
 	mm := newTable()
 	mm.Clear(router, report.MismatchPassword) // of an empty table
-	for _, nbma := range []netip.Addr{router, another} {
-		mm.record(report.MismatchPassword, nbma)
-		mm.record(report.MismatchRefused, nbma)
+	for _, id := range []peerid.ID{router, another} {
+		mm.record(report.MismatchPassword, id)
+		mm.record(report.MismatchRefused, id)
 	}
 	mm.Clear(router, report.MismatchPassword)
 	var left []key
 	for _, m := range mm.List(mm.Now) {
-		left = append(left, key{m.Kind, m.NBMA})
+		left = append(left, key{m.Kind, m.Peer})
 	}
 	for k, want := range map[key]bool{
 		{report.MismatchPassword, router}: false, {report.MismatchRefused, router}: true,
 		{report.MismatchPassword, another}: true, {report.MismatchRefused, another}: true,
 	} {
 		if got := slices.Contains(left, k); got != want {
-			t.Errorf("kind %d with %s is left: %v, want %v", k.kind, k.nbma, got, want)
+			t.Errorf("kind %d with %s is left: %v, want %v", k.kind, k.id, got, want)
 		}
 	}
 }
@@ -108,15 +109,13 @@ func TestFullTable(t *testing.T) {
 		{"once they are old", Lifetime, true},
 	} {
 		mm := newTable()
-		nbma := netip.MustParseAddr("198.51.100.0")
-		for range MaxRecords {
-			mm.record(report.MismatchRefused, nbma)
-			nbma = nbma.Next()
+		for mark := range uint32(MaxRecords) {
+			mm.record(report.MismatchRefused, peerid.Marked(mark+1))
 		}
 		mm.wait(tt.at)
 		mm.record(report.MismatchRefused, router)
 		got := slices.ContainsFunc(mm.List(mm.Now),
-			func(m report.Mismatch) bool { return m.NBMA == router })
+			func(m report.Mismatch) bool { return m.Peer == router })
 		if got != tt.want {
 			t.Errorf("%s: the new mismatch is recorded: %v, want %v", tt.name, got, tt.want)
 		}
@@ -130,15 +129,15 @@ func TestFullTable(t *testing.T) {
 // A full table still takes what another packet shows of a mismatch that it has.
 func TestFullTableKeepsItsOwn(t *testing.T) {
 	mm := newTable()
-	nbma := router
+	nbma := router.Address()
 	for range MaxRecords {
-		mm.record(report.MismatchRefused, nbma)
+		mm.record(report.MismatchRefused, peerid.At(nbma))
 		nbma = nbma.Next()
 	}
 	mm.wait(Lifetime - 1)
 	mm.record(report.MismatchRefused, router)
 	got := mm.List(start.Add(Lifetime))
-	if len(got) != 1 || got[0].NBMA != router {
+	if len(got) != 1 || got[0].Peer != router {
 		t.Errorf("%d mismatches are current, want only the one with %s", len(got), router)
 	}
 }

@@ -12,7 +12,7 @@ import (
 func (ns *Table) Check() error {
 	for protocol, n := range ns.byProtocol {
 		byRank := func(a, b *Claim) int { return int(a.rank) - int(b.rank) }
-		if !slices.IsSortedFunc(n.claims, byRank) || n.nbma != n.best().NBMA {
+		if !slices.IsSortedFunc(n.claims, byRank) || n.peer != n.best().Peer {
 			return fmt.Errorf("the neighbour %s is not that of the first rank", protocol)
 		}
 	}
@@ -31,7 +31,7 @@ func (ns *Table) checkHostRoute(router netip.Addr, rank Rank) error {
 		return fmt.Errorf("host route to %s, which is on the link", router)
 	case rank == RankRelay, rank == RankShortcut && !ns.leadsTo(router):
 		return fmt.Errorf("host route to %s, which nothing leads to", router)
-	case router == ns.Address() || ns.Table().IsLocal(router):
+	case ns.IsOwn(router) || ns.Table().IsLocal(router):
 		return fmt.Errorf("host route to our own address %s", router)
 	}
 	return nil

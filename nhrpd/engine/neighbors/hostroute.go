@@ -45,11 +45,32 @@ func (ns *Table) reviseHostRoute(protocol netip.Addr, n *neighbor) {
 	if routed && ns.parts.RouterRouted(host) {
 		routed = needed() // perhaps only that shortcut routed the address into the tunnel
 	}
-	if routed != n.routed {
-		n.routed = routed
-		ns.Out.Routes = append(ns.Out.Routes,
-			output.RouteChange{Interface: ns.Config.Name, Prefix: host, Delete: !routed})
+	ns.placeHostRoute(host, n, routed, routed && ns.besideAnother(host, n))
+}
+
+// besideAnother reports whether the host route to a neighbour belongs in the table for host routes:
+// others have a route with the same prefix, which the neighbour depends on. If ours were in the
+// same table, FRR's zebra would withdraw its own. A host route that is there stays there.
+func (ns *Table) besideAnother(host netip.Prefix, n *neighbor) bool {
+	if n.known || !ns.Config.HostTable.Exists() {
+		return false
 	}
+	r, ok := ns.Table().KernelEnclosing(host)
+	return n.routed && n.beside || ok && r.Prefix == host
+}
+
+// placeHostRoute asks the kernel for a host route, or takes it back.
+func (ns *Table) placeHostRoute(host netip.Prefix, n *neighbor, routed, beside bool) {
+	if routed == n.routed && beside == n.beside {
+		return
+	}
+	if routed {
+		ns.ChangeRoute(output.RouteChange{Prefix: host, HostTable: beside})
+	}
+	if n.routed {
+		ns.ChangeRoute(output.RouteChange{Prefix: host, HostTable: n.beside, Delete: true})
+	}
+	n.routed, n.beside = routed, beside
 }
 
 // setKnown lets the engine's look-ups see the host route to a neighbour, or no longer see it.
@@ -78,6 +99,24 @@ func (ns *Table) HostRoutes() []netip.Addr {
 	}
 	slices.SortFunc(list, ordered.ByAddr)
 	return list
+}
+
+// Routes returns the host routes that the kernel is to have, in order.
+func (ns *Table) Routes() []output.RouteChange {
+	var list []output.RouteChange
+	for _, protocol := range ns.HostRoutes() {
+		list = append(list, output.RouteChange{
+			Prefix: overlay.HostPrefix(protocol), HostTable: ns.byProtocol[protocol].beside,
+		})
+	}
+	return list
+}
+
+// InHostTable returns those of HostRoutes whose route is to be in the table for host routes.
+func (ns *Table) InHostTable() []netip.Addr {
+	return slices.DeleteFunc(ns.HostRoutes(), func(protocol netip.Addr) bool {
+		return !ns.byProtocol[protocol].beside
+	})
 }
 
 // HasHostRoute reports whether a prefix is the address of a router that has a host route of its

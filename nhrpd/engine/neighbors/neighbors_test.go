@@ -10,6 +10,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 )
 
@@ -18,11 +19,11 @@ var (
 	hub    = netip.MustParseAddr("10.255.0.1")
 	spoke  = netip.MustParseAddr("10.255.0.12")
 	dest   = netip.MustParseAddr("172.16.2.9")
-	first  = netip.MustParseAddr("192.0.2.12")
-	second = netip.MustParseAddr("192.0.2.13")
-	hubAt  = netip.MustParseAddr("192.0.2.1")
+	first  = peerid.At(netip.MustParseAddr("192.0.2.12"))
+	second = peerid.At(netip.MustParseAddr("192.0.2.13"))
+	hubAt  = peerid.At(netip.MustParseAddr("192.0.2.1"))
 	nat    = netip.MustParseAddr("198.51.100.1")
-	peerID = netip.MustParseAddr("0.0.0.1")
+	marked = peerid.Marked(1)
 )
 
 const table = 100
@@ -34,10 +35,11 @@ type world struct {
 	peers peers.Table
 	out   output.Output
 
-	nhs    bool           // the hub has registered this router
-	missed netip.Prefix   // the router that the kernel missed
-	known  []netip.Prefix // what RouterKnown was called with
-	routed func() bool    // what RouterRouted does; nil: no shortcut ends
+	nhs     bool           // the hub has registered this router
+	missed  netip.Prefix   // the router that the kernel missed
+	known   []netip.Prefix // what RouterKnown was called with
+	changed []netip.Addr   // what NeighborChanged was called with
+	routed  func() bool    // what RouterRouted does; nil: no shortcut ends
 }
 
 // newWorld returns a world in which this router has an overlay address with a prefix.
@@ -65,11 +67,15 @@ func newWorld(t *testing.T, address string) *world {
 	return w
 }
 
-func (w *world) UsableNHS() (protocol, nbma netip.Addr, ok bool) { return hub, hubAt, w.nhs }
+func (w *world) UsableNHS(netip.Addr) (protocol netip.Addr, peer peerid.ID, ok bool) {
+	return hub, hubAt, w.nhs
+}
 
 func (w *world) MissedRouter(host netip.Prefix) bool { return host == w.missed }
 
 func (w *world) RouterKnown(host netip.Prefix) { w.known = append(w.known, host) }
+
+func (w *world) NeighborChanged(protocol netip.Addr) { w.changed = append(w.changed, protocol) }
 
 func (w *world) RouterRouted(netip.Prefix) bool { return w.routed != nil && w.routed() }
 
@@ -82,14 +88,14 @@ func (w *world) route(prefix string, nextHop netip.Addr) {
 // otherParts is what the peers ask of the other parts of an interface: nothing happens.
 type otherParts struct{}
 
-func (otherParts) ReceivedFrom(netip.Addr, []byte) {}
-func (otherParts) ReviseAdmission(netip.Addr)      {}
-func (otherParts) ReviewAskers(*peers.Peer) bool   { return false }
-func (otherParts) EndAdmission(netip.Addr)         {}
-func (otherParts) PeerReady(*peers.Peer)           {}
-func (otherParts) NATMoved(_, _ netip.Addr)        {}
-func (otherParts) Answered(netip.Addr) bool        { return false }
-func (otherParts) UsesShortcuts() bool             { return false }
+func (otherParts) ReceivedFrom(peerid.ID, []byte) {}
+func (otherParts) ReviseAdmission(peerid.ID)      {}
+func (otherParts) ReviewAskers(*peers.Peer) bool  { return false }
+func (otherParts) EndAdmission(peerid.ID)         {}
+func (otherParts) PeerReady(*peers.Peer)          {}
+func (otherParts) NATMoved(_, _ netip.Addr)       {}
+func (otherParts) Answered(peerid.ID) bool        { return false }
+func (otherParts) UsesShortcuts() bool            { return false }
 
 // Of several claims on an overlay address, the one that comes first by its rank decides, whichever
 // was there first. With its end, the next one decides.
@@ -141,8 +147,8 @@ func TestKernelHearsOfChanges(t *testing.T) {
 	w.Want(&c, RankBinding, spoke, second)
 	w.Withdraw(&c)
 	w.Withdraw(&c)
-	change := func(nbma netip.Addr, gone bool) output.NeighborChange {
-		return output.NeighborChange{Interface: "gre1", Protocol: spoke, NBMA: nbma, Delete: gone}
+	change := func(id peerid.ID, gone bool) output.NeighborChange {
+		return output.NeighborChange{Interface: "gre1", Protocol: spoke, Peer: id, Delete: gone}
 	}
 	want := []output.NeighborChange{
 		change(first, false), change(second, false), change(second, true)}
@@ -255,21 +261,21 @@ func TestPaths(t *testing.T) {
 		nhs   bool
 		err   PathError
 		next  netip.Addr
-		nbma  netip.Addr
+		peer  peerid.ID
 		past  netip.Addr // the next hop past shortcuts
 	}{
-		{"no route", dest, event.Route{}, 0, false, true, PathNoRoute, netip.Addr{}, netip.Addr{},
+		{"no route", dest, event.Route{}, 0, false, true, PathNoRoute, netip.Addr{}, peerid.ID{},
 			netip.Addr{}},
 		{"an unreachable route", dest, unreachable, 0, false, true, PathNoRoute, netip.Addr{},
-			netip.Addr{}, netip.Addr{}},
+			peerid.ID{}, netip.Addr{}},
 		{"another device", dest, elsewhere, 0, false, true, PathElsewhere, netip.Addr{},
-			netip.Addr{}, netip.Addr{}},
+			peerid.ID{}, netip.Addr{}},
 		{"a known next hop", dest, viaSpoke, RankBinding, true, true, PathOK, spoke, first, spoke},
 		{"the next hop of a shortcut", dest, viaSpoke, RankShortcut, true, true, PathOK, spoke,
 			first, hub},
 		{"an unknown next hop", dest, viaSpoke, 0, false, true, PathOK, hub, hubAt, hub},
 		{"an unknown next hop, and no NHS", dest, viaSpoke, 0, false, false, PathNoBinding, spoke,
-			netip.Addr{}, spoke},
+			peerid.ID{}, spoke},
 		{"the overlay needs no route", spoke, event.Route{}, RankBinding, true, true, PathOK, spoke,
 			first, spoke},
 	} {
@@ -283,9 +289,9 @@ func TestPaths(t *testing.T) {
 			w.Want(&c, tt.rank, spoke, first)
 		}
 		p, err := w.PathTo(tt.to)
-		if err != tt.err || p.NextHop != tt.next || p.NBMA != tt.nbma {
+		if err != tt.err || p.NextHop != tt.next || p.Peer != tt.peer {
 			t.Errorf("%s: %d, next hop %v at %v, want %d, %v at %v",
-				tt.rule, err, p.NextHop, p.NBMA, tt.err, tt.next, tt.nbma)
+				tt.rule, err, p.NextHop, p.Peer, tt.err, tt.next, tt.peer)
 		}
 		if p, _ := w.PathPastShortcuts(tt.to); p.NextHop != tt.past {
 			t.Errorf("%s: past shortcuts the next hop is %v, want %v", tt.rule, p.NextHop, tt.past)
@@ -340,22 +346,25 @@ func TestEgress(t *testing.T) {
 	}
 }
 
-// PeerIDOf translates the NAT address that a packet names into the peer ID of the router behind it.
+// PeerIDOf translates the NAT address that a packet names into the router behind it.
 func TestPeerIDOf(t *testing.T) {
 	w := newWorld(t, "10.255.0.2/24")
 	w.Config.Protected = true
 	w.peers.PeerSecured(event.Peer{
-		Interface: "gre1", NBMA: peerID, Real: nat, Identity: "spoke1", RemoteNAT: true})
+		Interface: "gre1", ID: marked, Outer: nat, Identity: "spoke1", RemoteNAT: true})
 	var c Claim
-	w.Want(&c, RankBinding, spoke, peerID)
-	for _, tt := range []struct{ protocol, nbma, want netip.Addr }{
-		{spoke, nat, peerID}, {spoke, first, first}, {hub, nat, nat},
+	w.Want(&c, RankBinding, spoke, marked)
+	for _, tt := range []struct {
+		protocol, nbma netip.Addr
+		want           peerid.ID
+	}{
+		{spoke, nat, marked}, {spoke, first.Address(), first}, {hub, nat, peerid.At(nat)},
 	} {
 		if got := w.PeerIDOf(tt.protocol, tt.nbma); got != tt.want {
 			t.Errorf("%s at %s is known as %s, want %s", tt.protocol, tt.nbma, got, tt.want)
 		}
 	}
-	if w.Ambiguous(spoke, peerID) || !w.Ambiguous(hub, nat) || w.Ambiguous(hub, first) {
+	if w.Ambiguous(spoke, marked) || !w.Ambiguous(hub, peerid.At(nat)) || w.Ambiguous(hub, first) {
 		t.Error("only another router at the NAT address is ambiguous")
 	}
 }

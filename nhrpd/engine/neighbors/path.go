@@ -5,20 +5,21 @@ import (
 
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Path is the way that a packet to an overlay destination takes out of an interface.
 type Path struct {
-	// Route is the route that the packet takes.
+	// Route is the route that the packet takes. If its next hop is a router's link-local address,
+	// it has the overlay address of that router here.
 	Route event.Route
 
-	// NextHop is the overlay address of the next router, and NBMA the address to which the packet
-	// goes in the underlay.
+	// NextHop is the overlay address of the next router, and Peer that router.
 	NextHop netip.Addr
-	NBMA    netip.Addr
+	Peer    peerid.ID
 
 	// ByNHS reports whether the path goes by an NHS, since this router does not know the route's
-	// next hop itself. NextHop and NBMA are then the NHS's.
+	// next hop itself. NextHop and Peer are then the NHS's.
 	ByNHS bool
 
 	// Missed reports whether no route in the mirror leads there: the kernel missed the neighbour.
@@ -34,7 +35,7 @@ const (
 	PathOK        PathError = iota // there is a path
 	PathNoRoute                    // there is no route, or it is an unreachable route
 	PathElsewhere                  // the route leads out of this DMVPN
-	PathNoBinding                  // no NHS, and the next hop's NBMA address is unknown
+	PathNoBinding                  // no NHS, and the next hop is not known
 )
 
 // PathTo returns the path to dest by the mirrored routes; shortcuts do not count. If this router
@@ -58,26 +59,27 @@ func (ns *Table) PathTo(dest netip.Addr) (Path, PathError) {
 
 // PathBy returns the path to dest by route r, which leads into the interface.
 func (ns *Table) PathBy(r event.Route, dest netip.Addr) (Path, PathError) {
+	r.NextHop = ns.LinkLocals().Router(r.NextHop)
 	p := Path{Route: r, NextHop: r.NextHop}
 	if !p.NextHop.IsValid() {
 		p.NextHop = dest
 	}
-	if n := ns.byProtocol[p.NextHop]; n != nil && ns.peers.Secured(n.nbma) {
-		p.NBMA = n.nbma
+	if n := ns.byProtocol[p.NextHop]; n != nil && ns.peers.Secured(n.peer) {
+		p.Peer = n.peer
 		return p, PathOK
 	}
-	if ns.redirectToNHS(&p) {
+	if ns.redirectToNHS(&p, dest) {
 		return p, PathOK
 	}
 	return p, PathNoBinding
 }
 
-// redirectToNHS turns the path into one by the first NHS that has registered this router. It
-// reports whether there is such an NHS.
-func (ns *Table) redirectToNHS(p *Path) bool {
-	protocol, nbma, is := ns.parts.UsableNHS()
+// redirectToNHS turns the path to dest into one by the first NHS that has registered this router
+// with the IP version of dest. It reports whether there is such an NHS.
+func (ns *Table) redirectToNHS(p *Path, dest netip.Addr) bool {
+	protocol, peer, is := ns.parts.UsableNHS(dest)
 	if is {
-		p.NextHop, p.NBMA, p.ByNHS = protocol, nbma, true
+		p.NextHop, p.Peer, p.ByNHS = protocol, peer, true
 	}
 	return is
 }
@@ -88,7 +90,7 @@ func (ns *Table) redirectToNHS(p *Path) bool {
 func (ns *Table) PathPastShortcuts(dest netip.Addr) (Path, PathError) {
 	p, err := ns.PathTo(dest)
 	if err == PathOK && !p.ByNHS && ns.byProtocol[p.NextHop].best().rank >= RankShortcut {
-		ns.redirectToNHS(&p)
+		ns.redirectToNHS(&p, dest)
 	}
 	return p, err
 }
@@ -101,9 +103,9 @@ func (ns *Table) PathPastShortcuts(dest netip.Addr) (Path, PathError) {
 func (ns *Table) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 	switch {
 	case ns.InOverlay(dest):
-		return ns.OverlayRange(), true
+		return ns.OverlayRange(dest), true
 	case ns.OnLink(dest):
-		return ns.Config.Address.Masked(), true
+		return ns.Config.FamilyOf(dest).Address.Masked(), true
 	}
 	host := overlay.HostPrefix(dest)
 	return host, ns.parts.MissedRouter(host)
@@ -114,7 +116,7 @@ func (ns *Table) linkAround(dest netip.Addr) (netip.Prefix, bool) {
 // §6.3).
 func (ns *Table) Egress(dest netip.Addr) (netip.Prefix, bool) {
 	host := overlay.HostPrefix(dest)
-	if dest == ns.Address() {
+	if ns.IsOwn(dest) {
 		return host, true
 	}
 	if _, err := ns.PathTo(dest); err != PathElsewhere {

@@ -28,6 +28,8 @@ const (
 
 	// By the administrator's will.
 	IdentityBlocked   // by a block
+	AuthorizerRefuses // the site's authorizer refuses the client
+	AuthorizerSilent  // the authorizer does not answer, and the default is to refuse
 	IdentityUnclear   // the identity may be another router's as well
 	IdentityUnknown   // no peer rule matches it
 	AddressNotGiven   // the identity's rule gives it other overlay addresses
@@ -39,6 +41,7 @@ const (
 	// By what the packet says.
 	Malformed         // a prefix length or holding time that cannot be, U with a prefix
 	OtherNHS          // a registration that names another NHS
+	WrongFamily       // an overlay address of a family that the overlay does not have
 	WrongAddress      // an overlay address that cannot be the router's
 	OtherNBMA         // an NBMA address that is not the sender's, ours, or impossible
 	OtherClient       // a prefix from a router that is not who registered
@@ -55,6 +58,7 @@ const (
 	PrefixTaken   // by another router
 	Duplicate     // another router with the same identity
 	LimitReached  // a table is full, or the router's share of it used up
+	Draining      // this router asks its clients away
 
 	// By what it would hide.
 	TooWide         // the default route, or nearly
@@ -83,7 +87,7 @@ func (o Objection) Code() packet.Code {
 	switch o.Kind {
 	case None:
 		return packet.CodeSuccess
-	case LimitReached:
+	case LimitReached, Draining:
 		return packet.CodeInsufficientResources
 	case AddressTaken, PrefixTaken, Duplicate:
 		return packet.CodeUniqueRegistered

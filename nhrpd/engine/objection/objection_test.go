@@ -7,12 +7,14 @@ import (
 )
 
 // The code of a refusal follows from the rule that is broken (RFC 2332 §5.2.0.1 and §5.2.4): 5
-// where room is short, 12 where the client has to register first, 14 where another router was there
-// before, and 4 for whatever the administrator or common sense forbids.
+// where room is short or clients are asked away, 12 where the client has to register first, 14
+// where another router was there before, and 4 for whatever the administrator or common sense
+// forbids.
 func TestCodeOfAnObjection(t *testing.T) {
 	codes := map[Kind]packet.Code{
 		None:          packet.CodeSuccess,
 		LimitReached:  packet.CodeInsufficientResources,
+		Draining:      packet.CodeInsufficientResources,
 		ClientUnknown: packet.CodeNoBinding,
 		AddressTaken:  packet.CodeUniqueRegistered,
 		PrefixTaken:   packet.CodeUniqueRegistered,

@@ -55,3 +55,10 @@ func ByAddr(a, b netip.Addr) int { return a.Compare(b) }
 
 // ByPrefix orders prefixes.
 func ByPrefix(a, b netip.Prefix) int { return a.Compare(b) }
+
+// Keys returns the keys of a map in order.
+func Keys[K comparable, V any](m map[K]V, compare func(K, K) int) []K {
+	keys := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m))
+	slices.SortFunc(keys, compare)
+	return keys
+}

@@ -23,7 +23,8 @@ func TestOverlayRange(t *testing.T) {
 		{"fd00::1/64", "", "fd00::/64"},
 		{"10.255.0.1/32", "", "invalid Prefix"},
 	} {
-		if got := withAddress(tt.address, tt.overlay).OverlayRange(); got.String() != tt.want {
+		own := netip.MustParsePrefix(tt.address).Addr()
+		if got := withAddress(tt.address, tt.overlay).OverlayRange(own); got.String() != tt.want {
 			t.Errorf("%s with overlay %q: want %s, have %s", tt.address, tt.overlay, tt.want, got)
 		}
 	}
@@ -91,21 +92,22 @@ func TestBroadcastAddress(t *testing.T) {
 		"10.255.0.1/32": "invalid IP",
 		"fd00::1/64":    "invalid IP",
 	} {
-		if got := withAddress(address, "").Broadcast(); got.String() != want {
+		own := netip.MustParsePrefix(address).Addr()
+		if got := withAddress(address, "").Broadcast(own); got.String() != want {
 			t.Errorf("broadcast address of %s: want %s, have %s", address, want, got)
 		}
 	}
 }
 
-// The addresses of 0.0.0.0/8 are peer IDs, except 0.0.0.0, which is no address at all.
+// No router has an address of 0.0.0.0/8. Among them, 0.0.0.0 is no address at all.
 func TestNBMAAddresses(t *testing.T) {
 	for _, tt := range []struct {
-		nbma           string
-		peerID, usable bool
+		nbma                  string
+		inThisNetwork, usable bool
 	}{
 		{"192.0.2.1", false, true},
-		{"0.0.0.1", true, true},
-		{"0.255.255.255", true, true},
+		{"0.0.0.1", true, false},
+		{"0.255.255.255", true, false},
 		{"0.0.0.0", false, false},
 		{"1.0.0.0", false, true},
 		{"224.0.0.5", false, false},
@@ -113,9 +115,9 @@ func TestNBMAAddresses(t *testing.T) {
 		{"::", false, false},
 	} {
 		a := addr(tt.nbma)
-		if InThisNetwork(a) != tt.peerID || UsableNBMA(a) != tt.usable {
-			t.Errorf("%s: a peer ID %t, usable %t; want %t and %t",
-				a, InThisNetwork(a), UsableNBMA(a), tt.peerID, tt.usable)
+		if InThisNetwork(a) != tt.inThisNetwork || UsableNBMA(a) != tt.usable {
+			t.Errorf("%s: in 0.0.0.0/8 %t, usable %t; want %t and %t",
+				a, InThisNetwork(a), UsableNBMA(a), tt.inThisNetwork, tt.usable)
 		}
 	}
 }

@@ -17,13 +17,16 @@ func (r *Router) CIEList(first []packet.CIE, more ...packet.CIE) []packet.CIE {
 	return r.cies[start:len(r.cies):len(r.cies)]
 }
 
-// OwnCIE returns the CIE that names this router, as in the Responder and Transit extensions.
-func (ifc *Interface) OwnCIE() packet.CIE {
+// OwnCIE returns the CIE that names this router, as in the Responder and Transit extensions, by its
+// overlay address of the same IP version as a. A packet has overlay addresses of one version only
+// (RFC 2332 §5.1), and NBMA addresses of the version of its source: the CIE has none if this router
+// has none of that version.
+func (ifc *Interface) OwnCIE(a, source netip.Addr) packet.CIE {
 	return packet.CIE{
 		MTU:         ifc.Config.MTU,
 		HoldingTime: Seconds(ifc.Config.HoldingTime),
-		NBMA:        ifc.Local,
-		Protocol:    ifc.Address(),
+		NBMA:        ifc.LocalFor(source),
+		Protocol:    ifc.AddressFor(a),
 	}
 }
 

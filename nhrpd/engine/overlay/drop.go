@@ -23,6 +23,7 @@ const (
 	DropUnsolicited
 	DropAnswered
 	DropThirdParty
+	DropNoWay
 	DropUnknownExtension
 	DropHopCount
 	DropLoop
@@ -47,6 +48,9 @@ const (
 	DropSeparating
 	DropSameAddress
 	DropProhibited
+	DropNotAdmitted
+	DropUnruled
+	DropInquiriesFull
 	dropReasons // the number of reasons
 )
 
@@ -65,6 +69,7 @@ var dropNames = [dropReasons]string{
 	DropUnsolicited:      "reply without a request",
 	DropAnswered:         "answer came a second time",
 	DropThirdParty:       "reply from somebody we did not ask",
+	DropNoWay:            "answer about a shortcut that is up: no way is known",
 	DropUnknownExtension: "unknown compulsory extension",
 	DropHopCount:         "hop count exceeded",
 	DropLoop:             "loop",
@@ -89,6 +94,9 @@ var dropNames = [dropReasons]string{
 	DropSeparating:       "sender not certain: another router came to its NAT address",
 	DropSameAddress:      "redirected packet between routers behind one NAT address",
 	DropProhibited:       "administratively prohibited",
+	DropNotAdmitted:      "probe of a router that may send no data",
+	DropUnruled:          "registration repeated, or too long, while the authorizer is asked",
+	DropInquiriesFull:    "registration: too many wait for the authorizer",
 }
 
 // String returns the text of the reason, under which Stats counts it.
@@ -97,14 +105,49 @@ func (r DropReason) String() string { return dropNames[r] }
 // messageTypes is the length of an array that is indexed by packet.Type.
 const messageTypes = int(packet.TrafficIndication) + 1
 
-// counters count packets by type, and drops by reason.
+// counters count packets by type, drops by reason, and the results of registrations by code.
 type counters struct {
-	received, sent [messageTypes]uint64
-	dropped        [dropReasons]uint64
+	received, sent     [messageTypes]uint64
+	dropped            [dropReasons]uint64
+	registered, served [packet.MaxCode + 2]uint64 // the last is that of all other codes
+}
+
+// CountRegistration counts the result that an NHS gave to a registration of ours.
+func (r *Router) CountRegistration(code packet.Code) { r.counters.registered[codeIndex(code)]++ }
+
+// CountServed counts the result that this router gave to a registration of a client.
+func (r *Router) CountServed(code packet.Code) { r.counters.served[codeIndex(code)]++ }
+
+// codeIndex returns where a code is counted. Other routers may send codes that no RFC has: they are
+// all counted together.
+func codeIndex(code packet.Code) packet.Code { return min(code, packet.MaxCode+1) }
+
+// results returns the counts of results by their text. Counts that are 0 are left out.
+func results(counts [packet.MaxCode + 2]uint64) map[string]uint64 {
+	byText := map[string]uint64{}
+	for code, n := range counts {
+		if n > 0 {
+			byText[resultText(packet.Code(code))] += n
+		}
+	}
+	return byText
+}
+
+// resultText returns the text of a code, of which there are few.
+func resultText(code packet.Code) string {
+	if !code.Known() {
+		return "another code"
+	}
+	return code.String()
 }
 
 // Drop counts a drop. It does not stop the caller from going on.
-func (r *Router) Drop(why DropReason) { r.counters.dropped[why]++ }
+func (r *Router) Drop(why DropReason) {
+	r.counters.dropped[why]++
+	if len(r.drops) < mostDrops {
+		r.drops = append(r.drops, why)
+	}
+}
 
 // CountReceived counts a packet that was parsed.
 func (r *Router) CountReceived(t packet.Type) { r.counters.received[t]++ }
@@ -127,5 +170,6 @@ func (r *Router) Stats() report.Stats {
 			s.Dropped[r.String()] = n
 		}
 	}
+	s.Registered, s.Served = results(c.registered), results(c.served)
 	return s
 }

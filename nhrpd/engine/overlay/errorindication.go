@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -26,21 +27,21 @@ func (ifc *Interface) SendError(m *Message, code packet.ErrorCode, offset uint16
 	ifc.SendErrorTo(m.From, m, code, offset)
 }
 
-// SendErrorTo sends an Error Indication about a packet to an NBMA address, unless the router that
-// sent the packet has caused too many errors lately. It quotes the whole packet if the tunnel's MTU
-// allows: tshark, for one, takes a shortened quotation for a malformed packet. The error is
-// therefore longer than the packet, but only by its own header of at most 76 bytes, so nobody can
-// use it to amplify traffic.
-func (ifc *Interface) SendErrorTo(to netip.Addr, m *Message, code packet.ErrorCode, offset uint16) {
+// SendErrorTo sends an Error Indication about a packet to a peer, unless the router that sent the
+// packet has caused too many errors lately. It quotes the whole packet if the tunnel's MTU allows:
+// tshark, for one, takes a shortened quotation for a malformed packet. The error is therefore
+// longer than the packet, but only by its own header of at most 76 bytes, so nobody can use it to
+// amplify traffic.
+func (ifc *Interface) SendErrorTo(to peerid.ID, m *Message, code packet.ErrorCode, offset uint16) {
 	p := packet.Packet{
 		Type:           packet.ErrorIndication,
 		HopCount:       HopCount,
-		SourceNBMA:     ifc.Local,
-		SourceProtocol: ifc.Address(),
+		SourceNBMA:     ifc.LocalTo(to),
+		SourceProtocol: ifc.addressAbout(m),
 		ErrorCode:      code,
 		ErrorOffset:    offset,
 	}
-	if origin := m.Origin(); ifc.SameFamily(origin) && origin != p.SourceProtocol {
+	if origin := m.Origin(); ifc.HasFamily(origin) && origin != p.SourceProtocol {
 		p.DestProtocol = origin
 	}
 	longest := math.MaxUint16
@@ -54,6 +55,15 @@ func (ifc *Interface) SendErrorTo(to netip.Addr, m *Message, code packet.ErrorCo
 	}
 	p.Quoted = m.Raw[:quoted]
 	ifc.Send(to, &p)
+}
+
+// addressAbout returns our overlay address for an Error Indication about a packet: that of the IP
+// version of the packet's source, or our first one if the packet has no such source.
+func (ifc *Interface) addressAbout(m *Message) netip.Addr {
+	if own := ifc.AddressFor(m.Origin()); own.IsValid() {
+		return own
+	}
+	return ifc.Address()
 }
 
 // errorHeaderLen returns the length of an Error Indication before the packet that it quotes.

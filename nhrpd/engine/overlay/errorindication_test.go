@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -111,7 +112,7 @@ func TestErrorsAreLimited(t *testing.T) {
 		t.Errorf("100 packets at once: want %d errors, have %d, and %d not sent",
 			want, sent, ifc.dropped(dropErrorLimit))
 	}
-	m.From = addr("192.0.2.12")
+	m.From = peerid.At(addr("192.0.2.12"))
 	ifc.SendError(m, packet.ErrorLoop, 0)
 	if len(ifc.Out.Packets) != sent+1 {
 		t.Error("another router gets no error")

@@ -24,7 +24,7 @@ func (ifc *Interface) EmptyExtensions(nat ...packet.CIE) []packet.Extension {
 // 2332 §5.3.1).
 func (ifc *Interface) FillResponder(m *Message) {
 	if ext := m.Extension(packet.ExtensionResponder); ext != nil {
-		ext.CIEs = ifc.CIEList(nil, ifc.OwnCIE())
+		ext.CIEs = ifc.CIEList(nil, ifc.OwnCIE(m.SourceProtocol, m.SourceNBMA))
 	}
 }
 

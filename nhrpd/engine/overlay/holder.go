@@ -1,14 +1,13 @@
 package overlay
 
 import (
-	"net/netip"
-
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/policy"
 )
 
 // Holder is the router whose share of a limited table something counts against: the identity that
-// IKE proved, or without IPsec the NBMA address. With IPsec, a share for each NBMA address would be
-// no limit, because one identity may have SAs from any number of addresses.
+// IKE proved, or without IPsec the peer's ID. With IPsec, a share for each NBMA address would be no
+// limit, because one identity may have SAs from any number of addresses.
 //
 // Overlay addresses (MaxAddressesOfOne), announced prefixes (PrefixesOfOne) and answers
 // (Limits.AnswersOfOne) have shares.
@@ -17,17 +16,17 @@ type Holder struct {
 	// same. It is empty if no SA proves an identity.
 	Identity string
 
-	// NBMA is the router's address if Identity is empty, else zero.
-	NBMA netip.Addr
+	// Peer is the router's ID if Identity is empty, else zero.
+	Peer peerid.ID
 }
 
-// HolderOf returns the holder for an identity at an NBMA address. The identity may be empty, and
-// then the address counts.
-func HolderOf(identity string, nbma netip.Addr) Holder {
+// HolderOf returns the holder for a peer with an identity. The identity may be empty, and then the
+// peer's ID counts.
+func HolderOf(identity string, id peerid.ID) Holder {
 	if identity != "" {
 		return Holder{Identity: policy.Canonical(identity)}
 	}
-	return Holder{NBMA: nbma}
+	return Holder{Peer: id}
 }
 
 // The shares that do not depend on the configuration.

@@ -3,6 +3,8 @@ package overlay
 import (
 	"net/netip"
 
+	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/packet"
 )
@@ -27,9 +29,13 @@ type Interface struct {
 	// Local is the NBMA address that the tunnel sends from. It is zero while the underlay has none.
 	Local netip.Addr
 
+	// Second is the NBMA address of the other IP version than Local. It is zero if the tunnel sends
+	// over one IP version only.
+	Second netip.Addr
+
 	// Known is the last valid local address, or before the first one comes, the address that was
-	// saved before a restart. Our answers name that address.
-	Known netip.Addr
+	// saved before a restart. Our answers name that address. KnownSecond is the same for Second.
+	Known, KnownSecond netip.Addr
 
 	// Limiters are the rate limiters for the present limits.
 	Limiters Limiters
@@ -42,17 +48,18 @@ type Interface struct {
 	quiet    quietNotices
 }
 
-// Peers is what this package asks about the peer at an NBMA address. The table of the package peers
-// implements it.
+// Peers is what this package asks about a peer. The table of the package peers implements it.
 type Peers interface {
-	// Outer returns the outer address of a peer: the address itself, unless it is a peer ID.
-	Outer(nbma netip.Addr) netip.Addr
+	// Outer returns the outer address of a peer. It is zero if that is not known.
+	Outer(id peerid.ID) netip.Addr
+	// Identity returns the identity that IKE last proved of a peer; empty if none is known.
+	Identity(id peerid.ID) string
 	// HolderAt returns the router against whose shares of limited tables the peer counts.
-	HolderAt(nbma netip.Addr) Holder
+	HolderAt(id peerid.ID) Holder
 	// Secured reports whether packets may go to a peer.
-	Secured(nbma netip.Addr) bool
+	Secured(id peerid.ID) bool
 	// SentTo counts a packet that goes to a peer.
-	SentTo(nbma netip.Addr)
+	SentTo(id peerid.ID)
 }
 
 // NewInterface returns an interface of a router, without a configuration. It asks peers about its
@@ -76,7 +83,7 @@ func (ifc *Interface) Configure(cfg InterfaceConfig) {
 	ifc.Config = cfg
 }
 
-// Address returns our own overlay address.
+// Address returns our first or only overlay address.
 func (ifc *Interface) Address() netip.Addr { return ifc.Config.Address.Addr() }
 
 // TableID returns the number of the routing table that the interface forwards by.
@@ -85,3 +92,18 @@ func (ifc *Interface) TableID() uint32 { return ifc.Config.Table }
 // Table returns the mirror of the routing table that the interface forwards by; it makes the mirror
 // if there is none.
 func (ifc *Interface) Table() *rib.Table { return ifc.Mirror(ifc.Config.Table) }
+
+// ChangeRoute asks the kernel for a route, or takes it back, as change says; the interface and the
+// table follow from the configuration. While the interface's table is not known, there are no
+// routes: an interface whose table changes leaves and joins again.
+func (ifc *Interface) ChangeRoute(change output.RouteChange) {
+	if ifc.Config.Table == 0 {
+		return
+	}
+	change.Interface = ifc.Config.Name
+	change.Table, change.Metric = ifc.Config.Table, ifc.Config.Metric
+	if change.HostTable {
+		change.Table, change.Rule = ifc.Config.HostTable.Table, ifc.Config.HostTable.Rule
+	}
+	ifc.Out.Routes = append(ifc.Out.Routes, change)
+}

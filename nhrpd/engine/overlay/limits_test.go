@@ -3,12 +3,14 @@ package overlay
 import (
 	"testing"
 	"time"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // allowed returns how many refusals of a peer may be logged at once.
 func (ifc *Interface) allowed(nbma string) (count int) {
 	for range 100 {
-		if ifc.Limiters.Refusals.Allow(ifc.Now, addr(nbma)) {
+		if ifc.Limiters.Refusals.Allow(ifc.Now, peerid.At(addr(nbma))) {
 			count++
 		}
 	}
@@ -38,7 +40,7 @@ func TestConfigureKeepsBuckets(t *testing.T) {
 // Replies and requests that pass through this router have buckets of their own.
 func TestTransitKeysAreSeparate(t *testing.T) {
 	ifc := hub()
-	from := TransitKey{From: addr("192.0.2.11")}
+	from := TransitKey{From: peerid.At(addr("192.0.2.11"))}
 	for range 100 {
 		ifc.Limiters.Transit.Allow(ifc.Now, from)
 	}
@@ -53,7 +55,7 @@ func TestTransitKeysAreSeparate(t *testing.T) {
 // The traffic indications about one flow have a pause between them.
 func TestFlowsAreRemembered(t *testing.T) {
 	ifc := hub()
-	flow := Flow{To: addr("192.0.2.11"), Source: addr("172.16.1.10"), Dest: addr("172.16.2.10")}
+	flow := Flow{To: peerid.At(addr("192.0.2.11")), Source: addr("172.16.1.10"), Dest: addr("172.16.2.10")}
 	ifc.Limiters.Flows.Add(ifc.Now, flow)
 	if !ifc.Limiters.Flows.Has(ifc.Now.Add(time.Second-1), flow) {
 		t.Error("the flow is forgotten before its pause is over")

@@ -4,20 +4,21 @@ import (
 	"net/netip"
 	"slices"
 
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
 // Message is a received packet, with where it came from.
 type Message struct {
 	*packet.Packet
-	From netip.Addr // the outer source address, or the sender's peer ID
-	Raw  []byte     // the packet as received
+	From peerid.ID // the sender
+	Raw  []byte    // the packet as received
 }
 
-// Parse parses a packet that came from an NBMA address. It reads into memory that the next call
-// uses again, so the message is valid until then. If the packet is malformed, Parse returns as much
-// of the message as it could read, and the error of the parser.
-func (r *Router) Parse(from netip.Addr, data []byte) (Message, error) {
+// Parse parses a packet that came from a peer. It reads into memory that the next call uses again,
+// so the message is valid until then. If the packet is malformed, Parse returns as much of the
+// message as it could read, and the error of the parser.
+func (r *Router) Parse(from peerid.ID, data []byte) (Message, error) {
 	m := Message{Packet: &r.received, From: from, Raw: data}
 	r.cies = r.cies[:0]
 	err := m.Packet.Parse(data)
@@ -64,8 +65,7 @@ func (m *Message) PassedOn() bool {
 	return ext != nil && len(ext.CIEs) > 0
 }
 
-// ImpossibleNBMA reports whether a packet gives an NBMA address in 0.0.0.0/8. Such an address can
-// only be one of this router's own peer IDs, which never go into packets.
+// ImpossibleNBMA reports whether a packet gives an NBMA address in 0.0.0.0/8: see InThisNetwork.
 func (m *Message) ImpossibleNBMA() bool {
 	return InThisNetwork(m.SourceNBMA) ||
 		slices.ContainsFunc(m.CIEs, func(c packet.CIE) bool { return InThisNetwork(c.NBMA) })

@@ -28,11 +28,15 @@ const (
 	maxNamed  = 16 // peers with a log line of their own; the others share one
 )
 
-// Notice appends a notice about an interface. It shows a peer by its outer address. It marks the
-// notice as Quiet if the peer has caused too many lately.
+// Notice appends a notice about an interface. It sets NBMA to the outer address of Peer, and
+// Identity to the one that IKE proved of Peer if the notice has none. It marks the notice as Quiet
+// if the peer has caused too many lately.
 func (ifc *Interface) Notice(n output.Notice) {
+	if n.Identity == "" {
+		n.Identity = ifc.Peers.Identity(n.Peer)
+	}
 	n.Quiet = ifc.quieten(&n)
-	n.Interface, n.NBMA = ifc.Config.Name, ifc.Peers.Outer(n.NBMA)
+	n.Interface, n.NBMA = ifc.Config.Name, ifc.Peers.Outer(n.Peer)
 	ifc.Out.Notices = append(ifc.Out.Notices, n)
 }
 
@@ -53,14 +57,11 @@ type quietPeer struct {
 // peer. If so, it counts the notice. Notices about no peer are never kept out, nor are those of an
 // interface that leaves.
 func (ifc *Interface) quieten(n *output.Notice) bool {
-	holder := HolderOf(n.Identity, n.NBMA)
-	if n.Identity == "" {
-		holder = ifc.Peers.HolderAt(n.NBMA)
-	}
+	holder := HolderOf(n.Identity, n.Peer)
 	if ifc.Left || holder == (Holder{}) || ifc.Limiters.notices.Allow(ifc.Now, holder) {
 		return false
 	}
-	ifc.countQuiet(holder, ifc.Peers.Outer(n.NBMA))
+	ifc.countQuiet(holder, ifc.Peers.Outer(n.Peer))
 	return true
 }
 
@@ -111,7 +112,7 @@ func (ifc *Interface) ReportQuiet() {
 func (q *quietNotices) byNumber() []Holder {
 	return slices.SortedFunc(maps.Keys(q.of), func(a, b Holder) int {
 		return cmp.Or(cmp.Compare(q.of[b].notices, q.of[a].notices),
-			strings.Compare(a.Identity, b.Identity), a.NBMA.Compare(b.NBMA))
+			strings.Compare(a.Identity, b.Identity), a.Peer.Compare(b.Peer))
 	})
 }
 

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // secured returns a notice about the SA of a router.
 func secured(identity, nbma string) output.Notice {
 	return output.Notice{
-		Kind: output.NoticePeerSecured, Identity: identity, NBMA: addr(nbma)}
+		Kind: output.NoticePeerSecured, Identity: identity, Peer: peerid.At(addr(nbma))}
 }
 
 // logged returns how many notices go into the log.

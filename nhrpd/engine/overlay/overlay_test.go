@@ -7,23 +7,25 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 // knownPeers is a table of peers as this package sees it: what it lists has an SA.
-type knownPeers map[netip.Addr]Holder
+type knownPeers map[peerid.ID]Holder
 
-func (k knownPeers) Outer(nbma netip.Addr) netip.Addr { return nbma }
-func (k knownPeers) HolderAt(nbma netip.Addr) Holder {
-	if h, ok := k[nbma]; ok {
+func (k knownPeers) Outer(id peerid.ID) netip.Addr { return id.Address() }
+func (k knownPeers) HolderAt(id peerid.ID) Holder {
+	if h, ok := k[id]; ok {
 		return h
 	}
-	return Holder{NBMA: nbma}
+	return Holder{Peer: id}
 }
-func (k knownPeers) Secured(nbma netip.Addr) bool { _, ok := k[nbma]; return ok }
-func (k knownPeers) SentTo(netip.Addr)            {}
+func (k knownPeers) Identity(id peerid.ID) string { return k[id].Identity }
+func (k knownPeers) Secured(id peerid.ID) bool    { _, ok := k[id]; return ok }
+func (k knownPeers) SentTo(peerid.ID)             {}
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -42,8 +44,8 @@ func hub(change ...func(*InterfaceConfig)) *Interface {
 	}
 	r := NewRouter(rand.New(rand.NewPCG(1, 1)), 1)
 	ifc := NewInterface(r, knownPeers{
-		addr("192.0.2.11"): {Identity: "spoke1"},
-		addr("192.0.2.12"): {Identity: "spoke2"},
+		peerid.At(addr("192.0.2.11")): {Identity: "spoke1"},
+		peerid.At(addr("192.0.2.12")): {Identity: "spoke2"},
 	})
 	ifc.Configure(cfg)
 	ifc.Local = addr("192.0.2.1")
@@ -79,7 +81,7 @@ func request(t testing.TB, ifc *Interface, change ...func(*packet.Packet)) *Mess
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := ifc.Parse(addr("192.0.2.11"), data)
+	m, err := ifc.Parse(peerid.At(addr("192.0.2.11")), data)
 	if err != nil {
 		t.Fatal(err)
 	}

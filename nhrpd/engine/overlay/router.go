@@ -3,6 +3,7 @@ package overlay
 import (
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"time"
 
 	"cygnet/nhrpd/engine/authorization"
@@ -36,7 +37,14 @@ type Router struct {
 	moved     []MovedRoute          // our own routes that came or went during the call under way
 	received  packet.Packet         // the packet being handled
 	cies      []packet.CIE          // memory for the lists of CIEs in the packet being handled
+
+	// What the call under way made of the packet that it handles, for those who watch.
+	drops []DropReason // at most mostDrops
+	held  bool
 }
+
+// mostDrops is how many drops of one call are remembered.
+const mostDrops = 4
 
 // NewRouter returns a router without routes, blocks or timers. Its request IDs grow from
 // firstRequestID.
@@ -46,6 +54,7 @@ func NewRouter(rng *rand.Rand, firstRequestID uint32) *Router {
 		requestID: firstRequestID,
 		mirrors:   make(map[uint32]*rib.Table),
 		Blocks:    make(authorization.Blocks),
+		drops:     make([]DropReason, 0, mostDrops),
 	}
 }
 
@@ -56,6 +65,25 @@ func (r *Router) Enter(now time.Time, out *output.Output) {
 		r.Now = now
 	}
 	r.Out = out
+	r.drops, r.held = r.drops[:0], false
+}
+
+// NoteHeld notes that the packet being handled waits for its sender's SA.
+func (r *Router) NoteHeld() { r.held = true }
+
+// Made returns in words what the last call made of the packet that it handled.
+func (r *Router) Made() string {
+	switch {
+	case len(r.drops) > 0:
+		texts := make([]string, len(r.drops))
+		for i, why := range r.drops {
+			texts[i] = why.String()
+		}
+		return "dropped: " + strings.Join(texts, "; ")
+	case r.held:
+		return "held until its sender has an SA"
+	}
+	return "accepted"
 }
 
 // AtEnd has f called at the end of the call into the engine, when the event has been handled.

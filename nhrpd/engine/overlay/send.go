@@ -1,9 +1,8 @@
 package overlay
 
 import (
-	"net/netip"
-
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/packet"
 )
 
@@ -11,10 +10,10 @@ import (
 // packets that arrive with 0.
 const HopCount = 255
 
-// Send sends p to an NBMA address; if it cannot, it counts the reason. It also logs the reason,
-// unless the peer has no SA: the administrator of the other router, which waits for the packet,
-// finds the reason only here.
-func (ifc *Interface) Send(to netip.Addr, p *packet.Packet) {
+// Send sends p to a peer; if it cannot, it counts the reason. It also logs the reason, unless the
+// peer has no SA: the administrator of the other router, which waits for the packet, finds the
+// reason only here.
+func (ifc *Interface) Send(to peerid.ID, p *packet.Packet) {
 	why, ok := ifc.TrySend(to, p)
 	if ok {
 		return
@@ -23,15 +22,15 @@ func (ifc *Interface) Send(to netip.Addr, p *packet.Packet) {
 	if why != DropUnsecured && ifc.Limiters.Refusals.Allow(ifc.Now, to) {
 		ifc.Notice(output.Notice{
 			Kind:   output.NoticeUnsent,
-			NBMA:   to,
+			Peer:   to,
 			Reason: p.Type.String() + ": " + why.String(),
 		})
 	}
 }
 
-// TrySend sends p to an NBMA address and reports whether it could. If it could not, it returns the
-// reason, which the caller counts.
-func (ifc *Interface) TrySend(to netip.Addr, p *packet.Packet) (DropReason, bool) {
+// TrySend sends p to a peer and reports whether it could. If it could not, it returns the reason,
+// which the caller counts.
+func (ifc *Interface) TrySend(to peerid.ID, p *packet.Packet) (DropReason, bool) {
 	if !ifc.Peers.Secured(to) {
 		return DropUnsecured, false
 	}

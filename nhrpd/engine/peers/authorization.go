@@ -8,6 +8,8 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/report"
 )
 
 // bearer returns the identity that an overlay address is registered for: the first of those at the
@@ -27,55 +29,102 @@ func (p *Peer) bearer(protocol netip.Addr) (identity string, others []string) {
 	return identity, slices.DeleteFunc(others, func(o string) bool { return o == identity })
 }
 
-// authorizationsAt returns the authorizations of the identities that an SA proves at an NBMA
-// address. The list is empty while the peer has no SA, and where no rule or block could object to
-// it. An empty list allows everything.
-func (d Directory) authorizationsAt(nbma netip.Addr) []authorization.Authorization {
-	if p := d.ByNBMA[nbma]; p != nil && p.Secured {
+// authorizationsAt returns the authorizations of the identities that the SA with a peer proves. The
+// list is empty while the peer has no SA, and where no rule or block could object to it. An empty
+// list allows everything.
+func (d Directory) authorizationsAt(id peerid.ID) []authorization.Authorization {
+	if p := d.ByID[id]; p != nil && p.Secured {
 		return p.authorizations
 	}
 	return nil
 }
 
-// ObjectTo returns why the router at an NBMA address may do nothing here. It raises no objection to
-// a router without an SA.
-func (d Directory) ObjectTo(nbma netip.Addr) objection.Objection {
-	return authorization.OfAll(d.authorizationsAt(nbma), (*authorization.Authorization).Objection)
+// ObjectTo returns why a peer may do nothing here. It raises no objection to a router without an
+// SA.
+func (d Directory) ObjectTo(id peerid.ID) objection.Objection {
+	return authorization.OfAll(d.authorizationsAt(id), (*authorization.Authorization).Objection)
 }
 
-// ObjectToBeing returns why the router at an NBMA address may not have an overlay address.
-func (d Directory) ObjectToBeing(nbma, protocol netip.Addr) objection.Objection {
-	all := d.authorizationsAt(nbma)
+// ObjectToBeing returns why a peer may not have an overlay address.
+func (d Directory) ObjectToBeing(id peerid.ID, protocol netip.Addr) objection.Objection {
+	all := d.authorizationsAt(id)
 	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
 		return a.ToAddress(protocol)
 	})
 }
 
-// ObjectToDirect returns why there is to be no direct path to or from the router at an NBMA
-// address. There is never an objection to an NHS: NHSs relay the traffic of other routers, and an
-// NHS's own rules must not restrict the paths of those routers.
-func (d Directory) ObjectToDirect(nbma netip.Addr) objection.Objection {
-	if d.IsNHS(nbma) {
+// ObjectToDirect returns why there is to be no direct path to or from a peer. There is never an
+// objection to an NHS: NHSs relay the traffic of other routers, and an NHS's own rules must not
+// restrict the paths of those routers.
+func (d Directory) ObjectToDirect(id peerid.ID) objection.Objection {
+	if d.IsNHS(id) {
 		return objection.Objection{}
 	}
-	return authorization.OfAll(d.authorizationsAt(nbma),
+	if p := d.ByID[id]; p != nil && p.noDirect != "" {
+		return objection.New(objection.ShortcutNotGiven, p.noDirect)
+	}
+	return authorization.OfAll(d.authorizationsAt(id),
 		(*authorization.Authorization).ToShortcut)
 }
 
-// ObjectToPath returns why there is to be no direct path to or from the router that has an overlay
-// address and is at an NBMA address.
-func (d Directory) ObjectToPath(nbma, protocol netip.Addr) objection.Objection {
-	if o := d.ObjectToBeing(nbma, protocol); o.Raised() {
+// SetNoDirect sets why the authorizer allows no direct path to or from a peer, or that it allows
+// them if the text is empty. Direct paths that are not allowed any more end.
+func (ps *Table) SetNoDirect(p *Peer, text string) {
+	if p.noDirect == text {
+		return
+	}
+	p.noDirect = text
+	ps.ReviewPeer(p)
+}
+
+// ObjectToPath returns why there is to be no direct path to or from a peer that has an overlay
+// address.
+func (d Directory) ObjectToPath(id peerid.ID, protocol netip.Addr) objection.Objection {
+	if o := d.ObjectToBeing(id, protocol); o.Raised() {
 		return o
 	}
-	return d.ObjectToDirect(nbma)
+	return d.ObjectToDirect(id)
+}
+
+// ShutOut reports whether the administrator has shut out one of the identities that were last seen
+// at a peer's address. p may be nil.
+func (d Directory) ShutOut(p *Peer) bool {
+	return p != nil && slices.ContainsFunc(p.authorizations,
+		func(a authorization.Authorization) bool { return a.Blocked() })
+}
+
+// RulesOf returns what the rules and blocks say of each identity that was last seen at a peer's
+// address, and of its having an overlay address. p may be nil.
+func (d Directory) RulesOf(p *Peer, protocol netip.Addr) []report.RuleStatus {
+	if p == nil {
+		return nil
+	}
+	var list []report.RuleStatus
+	for i := range p.authorizations {
+		a := &p.authorizations[i]
+		rule, rules := a.Rule()
+		st := report.RuleStatus{
+			Identity: a.Identity(),
+			Rules:    rules,
+			Shortcut: !a.ToShortcut().Raised(),
+			Address:  !a.ToAddress(protocol).Raised(),
+		}
+		if rule != nil {
+			st.Rule, st.Source = rule.Identity.String(), rule.Source
+		}
+		if b := a.Block(); b != nil {
+			st.Blocked, st.Since, st.Until = true, b.Since, b.Ends
+		}
+		list = append(list, st)
+	}
+	return list
 }
 
 // SetAuthorizations looks up what the rules and blocks say of the identities at a peer's address,
 // and revises the peer's admission accordingly.
 func (ps *Table) SetAuthorizations(p *Peer) {
 	ps.lookUpAuthorizations(p)
-	ps.parts.ReviseAdmission(p.NBMA)
+	ps.parts.ReviseAdmission(p.ID)
 }
 
 // lookUpAuthorizations looks up what the rules and blocks say of the identities at a peer's
@@ -88,7 +137,7 @@ func (ps *Table) lookUpAuthorizations(p *Peer) {
 // Objections name those lines, so the authorizations of all peers are looked up again. They allow
 // the same as before.
 func (ps *Table) RulesRenumbered() {
-	for _, p := range ps.ByNBMA {
+	for _, p := range ps.ByID {
 		ps.lookUpAuthorizations(p)
 	}
 }
@@ -111,12 +160,12 @@ func (ps *Table) ReviewPeer(p *Peer) {
 func (ps *Table) barred(p *Peer) bool {
 	ps.SetAuthorizations(p)
 	ps.ExpelBlocked(p)
-	o := ps.ObjectTo(p.NBMA)
+	o := ps.ObjectTo(p.ID)
 	if !o.Raised() {
 		return false
 	}
-	if ps.Limiters.Refusals.Allow(ps.Now, p.NBMA) {
-		ps.Notice(output.Notice{Kind: output.NoticeProhibited, NBMA: p.NBMA,
+	if ps.Limiters.Refusals.Allow(ps.Now, p.ID) {
+		ps.Notice(output.Notice{Kind: output.NoticeProhibited, Peer: p.ID,
 			Identity: p.IKE.Identity, Reason: o.Text})
 	}
 	unblocked := func(a authorization.Authorization) bool { return !a.Blocked() }
@@ -153,23 +202,21 @@ func (ps *Table) CloseUnwanted(p *Peer, reason string) {
 	}
 }
 
-// Identity returns the identity of the router at an NBMA address, as IKE proved it. It is empty
-// without IPsec.
-func (d Directory) Identity(nbma netip.Addr) string { return d.Proven(nbma).Identity }
+// Identity returns the identity of a peer, as IKE proved it. It is empty without IPsec.
+func (d Directory) Identity(id peerid.ID) string { return d.Proven(id).Identity }
 
-// Proven returns all that IKE proved about the router at an NBMA address. It is the zero Peer if
-// that is nothing.
-func (d Directory) Proven(nbma netip.Addr) event.Peer {
-	if p := d.ByNBMA[nbma]; p != nil {
+// Proven returns all that IKE proved about a peer. It is the zero Peer if that is nothing.
+func (d Directory) Proven(id peerid.ID) event.Peer {
+	if p := d.ByID[id]; p != nil {
 		return p.IKE
 	}
 	return event.Peer{}
 }
 
-// BearerAt returns the identity that an overlay address is registered for: one of those at an NBMA
+// BearerAt returns the identity that an overlay address is registered for: one of those at a peer's
 // address that may have the overlay address. It also returns the other identities there.
-func (d Directory) BearerAt(nbma, protocol netip.Addr) (identity string, others []string) {
-	if p := d.ByNBMA[nbma]; p != nil {
+func (d Directory) BearerAt(id peerid.ID, protocol netip.Addr) (identity string, others []string) {
+	if p := d.ByID[id]; p != nil {
 		return p.bearer(protocol)
 	}
 	return "", nil

@@ -9,6 +9,7 @@ import (
 
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Check returns an error if an index or a count differs from what a walk over all peers gives, or
@@ -17,7 +18,7 @@ func (ps *Table) Check() error {
 	if err := ps.Rules.Check(); err != nil {
 		return err
 	}
-	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
+	for _, p := range ordered.Values(ps.ByID, peerid.ID.Compare) {
 		if err := checkPeer(ps, p); err != nil {
 			return err
 		}
@@ -40,17 +41,17 @@ func checkPeer(ps *Table, p *Peer) error {
 	var counts refCounts
 	for _, r := range p.Refs {
 		if r.Peer != p {
-			return fmt.Errorf("%s has a reference to another peer", p.NBMA)
+			return fmt.Errorf("%s has a reference to another peer", p.ID)
 		}
 		counts.add(r, 1)
 	}
 	switch {
 	case p.counts != counts:
-		return fmt.Errorf("references to %s are %+v, counted %+v", p.NBMA, counts, p.counts)
-	case p.routedTo.IsValid() && (Parked(p.NBMA) || !p.Secured && ps.Confirmed):
-		return fmt.Errorf("%s is routed to %s without an SA", p.NBMA, p.routedTo)
+		return fmt.Errorf("references to %s are %+v, counted %+v", p.ID, counts, p.counts)
+	case p.routedTo.IsValid() && (!p.Secured && ps.Confirmed):
+		return fmt.Errorf("%s is routed to %s without an SA", p.ID, p.routedTo)
 	case len(p.Refs) == 0 && !p.Secured && p.Want == output.SANone:
-		return fmt.Errorf("%s is kept for nothing", p.NBMA)
+		return fmt.Errorf("%s is kept for nothing", p.ID)
 	}
 	return nil
 }
@@ -59,9 +60,11 @@ func checkPeer(ps *Table, p *Peer) error {
 func checkIndexes(ps *Table) error {
 	byOuter := outerIndex{}
 	var outer []netip.Addr
-	for _, p := range ordered.Values(ps.ByNBMA, ordered.ByAddr) {
-		outer = append(outer, ps.Outer(p.NBMA))
+	for _, p := range ordered.Values(ps.ByID, peerid.ID.Compare) {
 		if p.Outer.IsValid() {
+			outer = append(outer, p.Outer)
+		}
+		if p.ID.Shares() && p.Outer.IsValid() {
 			byOuter[p.Outer] = append(byOuter[p.Outer], p)
 		}
 	}
@@ -69,10 +72,13 @@ func checkIndexes(ps *Table) error {
 		return fmt.Errorf("peers behind NAT addresses are %v, indexed %v", byOuter, ps.byOuter)
 	}
 	slices.SortFunc(outer, ordered.ByAddr)
+	outer = slices.Compact(outer)
 	ps.PeerInside(netip.Prefix{}) // the first call makes the index
 	var indexed []netip.Addr
-	for r := range ps.underlay.trie.Inside(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
-		indexed = append(indexed, r.Prefix.Addr())
+	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		for r := range ps.underlay.trie.Inside(netip.PrefixFrom(all, 0)) {
+			indexed = append(indexed, r.Prefix.Addr())
+		}
 	}
 	if !slices.Equal(outer, indexed) {
 		return fmt.Errorf("outer addresses of peers are %v, indexed %v", outer, indexed)

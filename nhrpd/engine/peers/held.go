@@ -2,12 +2,11 @@ package peers
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
-	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/timers"
 )
 
@@ -30,12 +29,12 @@ const (
 type Held struct {
 	*overlay.Interface
 
-	bySender map[netip.Addr]*heldPacket // by outer source
+	bySender map[peerid.ID]*heldPacket // by sender
 }
 
 // Add keeps a packet until its sender has an SA. It replaces an earlier packet of the same sender.
 // It copies data.
-func (held *Held) Add(from netip.Addr, data []byte) {
+func (held *Held) Add(from peerid.ID, data []byte) {
 	h := held.bySender[from]
 	switch {
 	case len(data) > MaxHeldLen:
@@ -60,7 +59,7 @@ func (held *Held) Add(from netip.Addr, data []byte) {
 
 // take returns the packet that is held for a sender, and holds it no longer. It returns false if
 // there is none.
-func (held *Held) take(from netip.Addr) ([]byte, bool) {
+func (held *Held) take(from peerid.ID) ([]byte, bool) {
 	h := held.bySender[from]
 	if h == nil {
 		return nil, false
@@ -72,7 +71,7 @@ func (held *Held) take(from netip.Addr) ([]byte, bool) {
 
 // Discard drops the packet that is held for a sender, if there is one: the next SA at the sender's
 // address may be another router's.
-func (held *Held) Discard(from netip.Addr, reason overlay.DropReason) {
+func (held *Held) Discard(from peerid.ID, reason overlay.DropReason) {
 	if _, is := held.take(from); is {
 		held.Drop(reason)
 	}
@@ -86,7 +85,10 @@ func (held *Held) Forget() {
 	}
 }
 
+// Count returns how many packets are held.
+func (held *Held) Count() int { return len(held.bySender) }
+
 // Senders returns the senders of which a packet is held, in order.
-func (held *Held) Senders() []netip.Addr {
-	return slices.SortedFunc(maps.Keys(held.bySender), ordered.ByAddr)
+func (held *Held) Senders() []peerid.ID {
+	return slices.SortedFunc(maps.Keys(held.bySender), peerid.ID.Compare)
 }

@@ -8,19 +8,19 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Peer is another router, by its NBMA address as this router sees it, with the state of its SA. A
-// peer exists while something refers to it or while it has an SA. Other packages only read its
-// fields.
+// Peer is another router with the state of its SA. A peer exists while something refers to it or
+// while it has an SA. Other packages only read its fields.
 type Peer struct {
-	// NBMA is the key of the peer. It is an address of the underlay, or a peer ID: an address in
-	// 0.0.0.0/8 that stands for the mark of the peer's SA.
-	NBMA netip.Addr
+	// ID is the key of the peer.
+	ID peerid.ID
 
-	// Outer is the peer's outer address if NBMA is a peer ID, else zero.
+	// Outer is the peer's outer address: its NBMA address as this router sees it. It is zero while
+	// a marked peer has had no SA.
 	Outer netip.Addr
 
 	// Secured reports whether the peer has an SA.
@@ -52,8 +52,11 @@ type Peer struct {
 	// Err is why the peer could not be secured; it is empty if nothing failed.
 	Err string
 
+	// noDirect is why the authorizer allows no direct path to or from the peer; empty: it does.
+	noDirect string
+
 	table          *Table
-	routedTo       netip.Addr                    // where the kernel sends the peer ID's packets
+	routedTo       netip.Addr                    // where the kernel sends a marked peer's packets
 	authorizations []authorization.Authorization // of the identities in IKE
 	counts         refCounts                     // of Refs
 	first          [1]*Ref                       // the memory of Refs while there is only one
@@ -74,15 +77,16 @@ const (
 	ResyncGrace = 30 * time.Second
 )
 
-// At returns the peer at an NBMA address; it makes the peer if there is none. The caller has to
-// refer to the peer or to give it an SA.
-func (ps *Table) At(nbma netip.Addr) *Peer {
-	if p := ps.ByNBMA[nbma]; p != nil {
+// At returns the peer with an ID; it makes the peer if there is none. The caller has to refer to
+// the peer or to give it an SA.
+func (ps *Table) At(id peerid.ID) *Peer {
+	if p := ps.ByID[id]; p != nil {
 		return p
 	}
 	p := ps.pool.Take()
-	p.table, p.NBMA, p.Since, p.Refs = ps, nbma, ps.Now, p.first[:0]
-	ps.ByNBMA[nbma] = p
+	p.table, p.ID, p.Since, p.Refs = ps, id, ps.Now, p.first[:0]
+	p.Outer = id.Address()
+	ps.ByID[id] = p
 	ps.underlay.add(p)
 	return p
 }
@@ -94,11 +98,14 @@ func (ps *Table) forgetIdlePeer(p *Peer) {
 		return
 	}
 	ps.Timers.Stop(&p.grace)
-	if ps.ByNBMA[p.NBMA] == p {
-		ps.SetOuter(p, netip.Addr{})
-		delete(ps.ByNBMA, p.NBMA)
-		ps.underlay.remove(p)
-		ps.Limiters.Release(p.NBMA, p.IKE.Identity)
+	if ps.ByID[p.ID] == p {
+		if p.ID.Shares() {
+			ps.SetOuter(p, netip.Addr{})
+		} else {
+			ps.underlay.remove(p)
+		}
+		delete(ps.ByID, p.ID)
+		ps.Limiters.Release(p.ID, p.IKE.Identity)
 	}
 }
 
@@ -117,21 +124,24 @@ func (p *Peer) State() report.SecurityState {
 // the engine handles the packet that arrived before the event. The event may come again for a peer
 // that has an SA already: then IKE proves something new about that peer.
 func (ps *Table) PeerSecured(ike event.Peer) {
-	if !ps.Config.Protected || !ike.NBMA.IsValid() {
+	if !ps.Config.Protected || !ike.ID.IsValid() {
 		return
 	}
-	p := ps.At(ike.NBMA)
+	p := ps.At(ike.ID)
 	if p.Secured && !p.IKE.IsOneOf(ike.Identity) {
 		ps.unsecure(p, "somebody else is there now: "+ike.Identity, LostGrace)
-		p = ps.At(ike.NBMA)
+		p = ps.At(ike.ID)
 	}
 	if p.Unlisted && p.IKE.Identity != "" && !p.IKE.IsOneOf(ike.Identity) {
 		ps.endDependents(p)
-		p = ps.At(ike.NBMA)
+		p = ps.At(ike.ID)
+	}
+	if own := ike.ID.Address(); own.IsValid() {
+		ike.Outer = own
 	}
 	fresh, before, waited := !p.Secured, p.IKE, p.Unlisted
 	p.Secured, p.Unlisted, p.IKE = true, false, ike
-	ps.SetOuter(p, ike.Real)
+	ps.SetOuter(p, ike.Outer)
 	if fresh {
 		ps.newlySecured(p, waited)
 	} else {
@@ -154,16 +164,16 @@ func (ps *Table) newlySecured(p *Peer, waited bool) {
 	ps.Timers.Stop(&p.grace)
 	another := ps.parts.ReviewAskers(p)
 	ps.Notice(output.Notice{
-		Kind: output.NoticePeerSecured, NBMA: p.NBMA, Identity: p.IKE.Identity})
+		Kind: output.NoticePeerSecured, Peer: p.ID, Identity: p.IKE.Identity})
 	for owner := range p.owners() {
 		owner.PeerSecured()
 	}
 	if another {
-		ps.parts.EndAdmission(p.NBMA)
+		ps.parts.EndAdmission(p.ID)
 	}
 	ps.rebind(p)
-	if data, is := ps.Held.take(p.NBMA); is {
-		ps.parts.ReceivedFrom(p.NBMA, data)
+	if data, is := ps.Held.take(p.ID); is {
+		ps.parts.ReceivedFrom(p.ID, data)
 	}
 	ps.reviseSecurity(p)
 	ps.parts.PeerReady(p)
@@ -172,8 +182,8 @@ func (ps *Table) newlySecured(p *Peer, waited bool) {
 // PeerRenewed handles the event that a secured peer got a new SA because it may have lost the old
 // one. If the peer is an NHS, it may have lost this router's registration with the old SA, so this
 // router registers again.
-func (ps *Table) PeerRenewed(nbma netip.Addr) {
-	p := ps.ByNBMA[nbma]
+func (ps *Table) PeerRenewed(id peerid.ID) {
+	p := ps.ByID[id]
 	if p == nil || !p.Secured {
 		return
 	}
@@ -185,8 +195,8 @@ func (ps *Table) PeerRenewed(nbma netip.Addr) {
 // PeerLost handles the event that the last SA with a peer went. If the peer closed the SA and no
 // registration depends on it, the log shows an end rather than a loss: that is how an idle shortcut
 // ends, or how a router leaves.
-func (ps *Table) PeerLost(nbma netip.Addr, reason string, closed bool) {
-	p := ps.ByNBMA[nbma]
+func (ps *Table) PeerLost(id peerid.ID, reason string, closed bool) {
+	p := ps.ByID[id]
 	if p == nil || !p.Secured {
 		return
 	}
@@ -204,8 +214,8 @@ func (p *Peer) needed() bool { return p.Has(ForNHS) || p.Has(ForBinding) }
 // NotListed handles that strongSwan does not list the SA of a secured peer. strongSwan may have
 // been restarted, so what depends on the peer has the longer grace time.
 func (ps *Table) NotListed(p *Peer) {
-	// Packets for a peer ID need a listed SA: its mark is all that leads them to the router.
-	p.Unlisted = !p.Outer.IsValid()
+	// Packets for a marked peer need a listed SA: the mark is all that leads them to the router.
+	p.Unlisted = !p.ID.Shares()
 	ps.unsecure(p, "strongSwan has no SA with it any more", ResyncGrace)
 }
 
@@ -213,6 +223,15 @@ func (ps *Table) NotListed(p *Peer) {
 // were restarted then, and the kernel and the peer may still have the SA.
 func (ps *Table) Unlist(p *Peer) {
 	p.Unlisted = true
+	ps.reviseSecurity(p)
+}
+
+// CutOff handles that the kernel does not have the SA of an unlisted peer either. This router goes
+// on to dial the peer, which may not know that the SA went.
+func (ps *Table) CutOff(p *Peer) {
+	for owner := range p.owners() {
+		owner.PeerCutOff()
+	}
 	ps.reviseSecurity(p)
 }
 
@@ -231,7 +250,7 @@ func (ps *Table) unsecure(p *Peer, reason string, grace time.Duration) {
 // endSecurity takes note that the peer has no SA any more, and logs a notice of that kind. What
 // depends on the peer stays for the grace time.
 func (ps *Table) endSecurity(p *Peer, kind output.NoticeKind, reason string, grace time.Duration) {
-	ps.Notice(output.Notice{Kind: kind, NBMA: p.NBMA, Identity: p.IKE.Identity, Reason: reason})
+	ps.Notice(output.Notice{Kind: kind, Peer: p.ID, Identity: p.IKE.Identity, Reason: reason})
 	p.Secured, p.Since = false, ps.Now
 	ps.routeTo(p, netip.Addr{})
 	ps.awaitReturn(p, grace)
@@ -259,14 +278,14 @@ func (ps *Table) endDependents(p *Peer) {
 
 // PeerFailed handles the event that strongSwan could not make an SA with a peer. strongSwan's side
 // keeps trying for as long as the engine wants the peer.
-func (ps *Table) PeerFailed(nbma netip.Addr, reason string) {
-	p := ps.ByNBMA[nbma]
+func (ps *Table) PeerFailed(id peerid.ID, reason string) {
+	p := ps.ByID[id]
 	if p == nil || p.Secured {
 		return
 	}
 	if p.Err != reason {
 		p.Err = reason
-		ps.Notice(output.Notice{Kind: output.NoticePeerFailed, NBMA: nbma, Reason: reason})
+		ps.Notice(output.Notice{Kind: output.NoticePeerFailed, Peer: id, Reason: reason})
 	}
 	for owner := range p.owners() {
 		owner.PeerFailed()
@@ -281,5 +300,5 @@ func (p *Peer) Used(in, out time.Time) {
 
 // keyOf returns what the output names a peer by.
 func (ps *Table) keyOf(p *Peer) output.PeerKey {
-	return output.PeerKey{Interface: ps.Config.Name, NBMA: p.NBMA}
+	return output.PeerKey{Interface: ps.Config.Name, ID: p.ID}
 }

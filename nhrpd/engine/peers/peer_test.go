@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -10,13 +9,14 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // What depends on a peer outlives its SA for the grace time, and no longer. After a restart of
 // strongSwan the grace is longer, and this end dials.
 func TestGrace(t *testing.T) {
 	lost := func(w *world) { w.PeerLost(direct, "gone", false) }
-	notListed := func(w *world) { w.NotListed(w.ByNBMA[direct]) }
+	notListed := func(w *world) { w.NotListed(w.ByID[direct]) }
 	for _, tt := range []struct {
 		rule  string
 		ends  func(*world)
@@ -31,7 +31,7 @@ func TestGrace(t *testing.T) {
 		w.secure(direct, "spoke1")
 		tt.ends(w)
 		r.wantTold("secured", "lost")
-		if got := w.ByNBMA[direct].Want; got != tt.want {
+		if got := w.ByID[direct].Want; got != tt.want {
 			t.Errorf("%s: wanted is %d, want %d", tt.rule, got, tt.want)
 		}
 		w.pass(tt.grace - 1)
@@ -59,7 +59,7 @@ func TestAnotherIdentityEndsTheWait(t *testing.T) {
 	w := newWorld(t)
 	r := w.reason(direct, ForBinding, false)
 	w.secure(direct, "spoke1")
-	w.NotListed(w.ByNBMA[direct])
+	w.NotListed(w.ByID[direct])
 	w.secure(direct, "spoke2")
 	r.wantTold("secured", "lost", "lost for good", "secured")
 }
@@ -81,21 +81,21 @@ func TestHeldPackets(t *testing.T) {
 	w := newWorld(t)
 	w.Held.Add(direct, []byte("old"))
 	w.Held.Add(direct, []byte("new"))
-	w.Held.Add(nat, make([]byte, MaxHeldLen+1))
-	if got := w.Held.Senders(); !slices.Equal(got, []netip.Addr{direct}) {
+	w.Held.Add(atNAT, make([]byte, MaxHeldLen+1))
+	if got := w.Held.Senders(); !slices.Equal(got, []peerid.ID{direct}) {
 		t.Errorf("packets of %v are held, want none that is too long", got)
 	}
 	w.pass(HoldTime - 1)
 	w.secure(direct, "spoke1")
 	w.wantCalls(`received "new" from 192.0.2.11`, "192.0.2.11 is ready")
 
-	w.Held.Add(nat, []byte("late"))
+	w.Held.Add(atNAT, []byte("late"))
 	w.pass(HoldTime)
-	w.secure(nat, "spoke2")
+	w.secure(atNAT, "spoke2")
 	w.wantCalls("198.51.100.1 is ready")
 
 	for last := range byte(4) {
-		w.Held.Add(netip.AddrFrom4([4]byte{192, 0, 2, last}), []byte("x"))
+		w.Held.Add(peerid.Marked(uint32(last)+1), []byte("x"))
 	}
 	if n := len(w.Held.Senders()); n != w.Config.Limits.Held {
 		t.Errorf("%d packets are held, want %d", n, w.Config.Limits.Held)
@@ -129,11 +129,60 @@ func TestReferencesFollowAPeer(t *testing.T) {
 		w := newWorld(t)
 		r := w.reason(direct, ForBinding, false)
 		w.secure(direct, "spoke1")
-		w.PeerMoved(direct, event.Peer{Interface: "gre1", NBMA: nat, Identity: identity})
+		w.PeerMoved(direct, event.Peer{Interface: "gre1", ID: atNAT, Identity: identity})
 		r.wantTold(want...)
-		if w.Secured(direct) || !w.Secured(nat) {
+		if w.Secured(direct) || !w.Secured(atNAT) {
 			t.Errorf("%s moved, and is not secured at its new address alone", identity)
 		}
+	}
+}
+
+// What wants a peer follows it, too, if another SA of the peer moved there before.
+func TestReferencesFollowTheLastSA(t *testing.T) {
+	w := newWorld(t)
+	r := w.reason(direct, ForBinding, false)
+	w.secure(direct, "spoke1")
+	w.secure(atNAT, "spoke1")
+	w.PeerMoved(direct, event.Peer{Interface: "gre1", ID: atNAT, Identity: "spoke1"})
+	r.wantTold("secured", "moved from 192.0.2.11 to 198.51.100.1")
+}
+
+// What wants a peer follows it to an address that strongSwan lists and nobody saw it move to. A
+// restored reason tells by itself which router it wants. Nothing follows to another identity, to a
+// shared address, or to where somebody was before.
+func TestReferencesFollowUnseen(t *testing.T) {
+	elsewhere := event.Peer{Interface: "gre1", ID: atNAT, Identity: "spoke1"}
+	other, shared := elsewhere, elsewhere
+	other.Identity = "spoke2"
+	shared.SharedWith = []string{"spoke2"}
+	moved := []string{"moved from 192.0.2.11 to 198.51.100.1"}
+	tests := []struct {
+		name  string
+		there event.Peer
+		setUp func(*world, *reason)
+		want  []string
+	}{
+		{"known by its SA", elsewhere, func(w *world, r *reason) {
+			w.secure(direct, "spoke1")
+			r.told = nil
+		}, moved},
+		{"restored", elsewhere, func(_ *world, r *reason) { r.identity = "spoke1" }, moved},
+		{"nobody knows who it is", elsewhere, func(*world, *reason) {}, nil},
+		{"somebody else", other, func(_ *world, r *reason) { r.identity = "spoke1" }, nil},
+		{"several routers", shared, func(_ *world, r *reason) { r.identity = "spoke1" }, nil},
+		{"somebody was there", elsewhere, func(w *world, r *reason) {
+			r.identity = "spoke1"
+			w.reason(atNAT, ForBinding, false)
+		}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.reason(direct, ForBinding, false)
+			tt.setUp(w, r)
+			w.FollowUnseen([]event.Peer{tt.there})
+			r.wantTold(tt.want...)
+		})
 	}
 }
 
@@ -167,7 +216,7 @@ func TestVouches(t *testing.T) {
 // The share of a router with an SA is that of its identity, in canonical form.
 func TestHolder(t *testing.T) {
 	w := newWorld(t)
-	if got, want := w.HolderAt(direct), (overlay.Holder{NBMA: direct}); got != want {
+	if got, want := w.HolderAt(direct), (overlay.Holder{Peer: direct}); got != want {
 		t.Errorf("without an SA the holder is %v, want %v", got, want)
 	}
 	w.secure(direct, "Spoke1")

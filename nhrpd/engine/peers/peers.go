@@ -6,16 +6,16 @@ import (
 
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/pool"
 	"cygnet/nhrpd/engine/timers"
 )
 
-// Directory finds peers by their addresses, and says what IKE proved about them and what the rules
-// let them do. It changes nothing.
+// Directory finds peers by their IDs, and says what IKE proved about them and what the rules let
+// them do. It changes nothing.
 type Directory struct {
-	// ByNBMA has every peer by its NBMA address, which may be a peer ID. Other packages only read
-	// it.
-	ByNBMA map[netip.Addr]*Peer
+	// ByID has every peer by its ID. Other packages only read it.
+	ByID map[peerid.ID]*Peer
 }
 
 // Table has the peers of an interface.
@@ -34,35 +34,36 @@ type Table struct {
 	byOuter  outerIndex
 	underlay underlayIndex
 
-	// separated has the NBMA addresses from which several routers were separated, and when that was
+	// separated has the peers from whose addresses other routers were separated, and when that was
 	// last.
-	separated map[netip.Addr]time.Time
+	separated map[peerid.ID]time.Time
 
-	parkings uint16       // counts the peer IDs given to parked routers
+	parkings uint32       // counts the parked peers
 	poll     timers.Timer // asks when the peers were last used
 
 	pool  pool.Pool[Peer]
 	parts Parts
+	group *Group // nil: no other interface shares this one's SAs
 }
 
 // Parts is what the peers ask of the other parts of their interface, and tell them.
 type Parts interface {
 	// ReceivedFrom handles a packet that was held until its sender had an SA.
-	ReceivedFrom(from netip.Addr, data []byte)
+	ReceivedFrom(from peerid.ID, data []byte)
 
-	// ReviseAdmission is called when the router at an NBMA address may do more or less than before.
-	// The admission of that address has to follow.
-	ReviseAdmission(nbma netip.Addr)
+	// ReviseAdmission is called when a peer may do more or less than before. Its admission has to
+	// follow.
+	ReviseAdmission(id peerid.ID)
 
 	// ReviewAskers is called when a new SA has proved who a peer is. It ends the admissions that
-	// were meant for another identity. It reports whether another identity was at the address
-	// before, or was admitted there.
+	// were meant for another identity. It reports whether another identity was there before, or was
+	// admitted there.
 	ReviewAskers(p *Peer) (other bool)
 
-	// EndAdmission is called when no data of an earlier router at an NBMA address may be in flight
-	// any more: the SA is being closed, or it is another router's now. It ends the admission of
-	// that address at once, unless there is still a reason for it.
-	EndAdmission(nbma netip.Addr)
+	// EndAdmission is called when no data of the router that was the peer may be in flight any
+	// more: the SA is being closed, or it is another router's now. It ends the peer's admission at
+	// once, unless there is still a reason for it.
+	EndAdmission(id peerid.ID)
 
 	// PeerReady is called when a peer has a new SA, and everything that waited for it has gone on.
 	PeerReady(p *Peer)
@@ -71,8 +72,8 @@ type Parts interface {
 	// outer address.
 	NATMoved(before, now netip.Addr)
 
-	// Answered reports whether an answer went to an NBMA address and still holds.
-	Answered(nbma netip.Addr) bool
+	// Answered reports whether an answer went to a peer and still holds.
+	Answered(id peerid.ID) bool
 
 	// UsesShortcuts reports whether any shortcut is up.
 	UsesShortcuts() bool
@@ -83,10 +84,10 @@ func New(ifc *overlay.Interface, parts Parts, clients int) Table {
 	return Table{
 		Interface: ifc,
 		parts:     parts,
-		Directory: Directory{make(map[netip.Addr]*Peer, clients)},
-		Held:      Held{Interface: ifc, bySender: make(map[netip.Addr]*heldPacket)},
+		Directory: Directory{make(map[peerid.ID]*Peer, clients)},
+		Held:      Held{Interface: ifc, bySender: make(map[peerid.ID]*heldPacket)},
 		byOuter:   make(outerIndex),
-		separated: make(map[netip.Addr]time.Time),
+		separated: make(map[peerid.ID]time.Time),
 		pool:      pool.New[Peer](clients),
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Reason is why a peer is wanted: an NHS, a binding, a shortcut, an answer or a visit. Each method
@@ -38,6 +40,10 @@ type Reason interface {
 	// RulesChanged is called when the rules or blocks for p, the peer, have changed.
 	RulesChanged(p *Peer)
 
+	// PeerCutOff is called when strongSwan was restarted and not even the kernel has an SA with the
+	// peer: nothing can be sent to the peer until there is a new SA. PeerLost may come before.
+	PeerCutOff()
+
 	// PeerMoved is called when the peer has another address. Its outer address was before.
 	PeerMoved(to *Peer, before netip.Addr)
 	// PeerJoined is called when the set of routers at the peer's address has changed.
@@ -46,15 +52,18 @@ type Reason interface {
 	// router may have been the one that registered or answered a moment ago. PeerAmbiguous reports
 	// whether the peer has to register again.
 	PeerAmbiguous() bool
-	// MarkGone is called when p, the peer, loses the mark that its peer ID stands for (see
-	// [Table.Park]). successors is for [Table.Successor].
-	MarkGone(p *Peer, successors map[netip.Addr]*Peer)
+	// MarkGone is called when p, the peer, has lost its mark (see [Table.Park]). successors is for
+	// [Table.Successor].
+	MarkGone(p *Peer, successors map[peerid.ID]*Peer)
 	// PeerBack is called when the router that was at old is back behind the same NAT, as p.
 	PeerBack(old, p *Peer)
 
 	// Router returns the overlay address of the router that is wanted. It is zero if the reason
 	// does not tell.
 	Router() netip.Addr
+	// RouterIdentity returns the identity of the router that is wanted. It is empty if the reason
+	// does not tell.
+	RouterIdentity() string
 	// InUse reports whether the reason needs the SA of a silent peer, so that it must stay open.
 	InUse() bool
 }
@@ -92,6 +101,9 @@ func (Unaffected) PeerRenewed() {}
 // PeerClosed does nothing.
 func (Unaffected) PeerClosed() {}
 
+// PeerCutOff does nothing.
+func (Unaffected) PeerCutOff() {}
+
 // PeerBarred does nothing.
 func (Unaffected) PeerBarred(string) {}
 
@@ -108,13 +120,16 @@ func (Unaffected) PeerJoined() {}
 func (Unaffected) PeerAmbiguous() bool { return false }
 
 // MarkGone does nothing.
-func (Unaffected) MarkGone(*Peer, map[netip.Addr]*Peer) {}
+func (Unaffected) MarkGone(*Peer, map[peerid.ID]*Peer) {}
 
 // PeerBack does nothing.
 func (Unaffected) PeerBack(*Peer, *Peer) {}
 
 // Router returns the zero address: the reason does not tell which router is wanted.
 func (Unaffected) Router() netip.Addr { return netip.Addr{} }
+
+// RouterIdentity returns an empty text: the reason does not tell which router is wanted.
+func (Unaffected) RouterIdentity() string { return "" }
 
 // InUse returns false: a silent peer's SA may be closed.
 func (Unaffected) InUse() bool { return false }

@@ -5,6 +5,7 @@ import (
 
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Kind is the kind of a reason for a peer.
@@ -77,6 +78,7 @@ func (ps *Table) Refer(r *Ref, p *Peer, kind Kind, dial bool) {
 		p.Refs = append(p.Refs, r)
 	}
 	p.count(r)
+	ps.endVisit(p)
 	ps.reviseSecurity(p)
 	if old != nil && old != p {
 		ps.reviseSecurity(old)
@@ -104,6 +106,21 @@ func (p *Peer) forget(r *Ref) {
 	p.Refs = ordered.Without(p.Refs, r)
 }
 
+// Routers returns the overlay addresses that the references to the peer are about, or that one was
+// about which ended since the SA came. Addresses may be in the list more than once.
+func (p *Peer) Routers() []netip.Addr {
+	var list []netip.Addr
+	for _, r := range p.Refs {
+		if router := r.Owner.Router(); router.IsValid() {
+			list = append(list, router)
+		}
+	}
+	if p.endedRouter.IsValid() {
+		list = append(list, p.endedRouter)
+	}
+	return list
+}
+
 // Has reports whether the peer has a reason of that kind.
 func (p *Peer) Has(kind Kind) bool { return p.counts.kinds[kind] > 0 }
 
@@ -118,9 +135,9 @@ func (p *Peer) ReasonNames() []string {
 	return names
 }
 
-// IsNHS reports whether this router registers with the peer at an NBMA address.
-func (d Directory) IsNHS(nbma netip.Addr) bool {
-	p := d.ByNBMA[nbma]
+// IsNHS reports whether this router registers with a peer.
+func (d Directory) IsNHS(id peerid.ID) bool {
+	p := d.ByID[id]
 	return p != nil && p.Has(ForNHS)
 }
 
@@ -173,8 +190,8 @@ func (p *Peer) wanted() output.Security {
 	return want
 }
 
-// want asks strongSwan for the wanted security of the peer, if that differs from what it was last
-// asked for.
+// want asks strongSwan for the wanted security of the peer, if what the interfaces of the group
+// want together differs from what strongSwan was last asked for.
 func (ps *Table) want(p *Peer, want output.Security) {
 	if p.Want == want {
 		return
@@ -182,6 +199,12 @@ func (ps *Table) want(p *Peer, want output.Security) {
 	if p.Want == output.SANone && !p.Secured {
 		p.Since = ps.Now
 	}
+	before := ps.wantedOfAll(p)
 	p.Want = want
-	ps.Out.SAs = append(ps.Out.SAs, output.SAChange{PeerKey: ps.keyOf(p), Want: want})
+	if p.ID.IsParked() {
+		return // strongSwan knows no such peer
+	}
+	if all := ps.wantedOfAll(p); all != before {
+		ps.Out.SAs = append(ps.Out.SAs, output.SAChange{PeerKey: ps.keyOf(p), Want: all})
+	}
 }

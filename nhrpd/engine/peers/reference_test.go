@@ -34,7 +34,7 @@ func TestWantedOfStrongSwan(t *testing.T) {
 			reasons = append(reasons, w.reason(direct, wish.kind, wish.dial))
 		}
 		got := output.SANone
-		if p := w.ByNBMA[direct]; p != nil {
+		if p := w.ByID[direct]; p != nil {
 			got = p.Want
 		}
 		if got != tt.want {
@@ -46,7 +46,7 @@ func TestWantedOfStrongSwan(t *testing.T) {
 		if n := len(w.out.SAs); n > 0 && w.out.SAs[n-1].Want != output.SANone {
 			t.Errorf("%s: strongSwan is still asked for %d", tt.rule, w.out.SAs[n-1].Want)
 		}
-		if w.ByNBMA[direct] != nil {
+		if w.ByID[direct] != nil {
 			t.Errorf("%s: the peer is known without a reason", tt.rule)
 		}
 	}
@@ -71,13 +71,13 @@ func TestSAOutlastsItsReason(t *testing.T) {
 	w.secure(direct, "spoke1")
 	r.wantTold("secured")
 	w.Release(&r.ref)
-	p := w.ByNBMA[direct]
+	p := w.ByID[direct]
 	if p == nil || !p.Secured || p.Want != output.SAAccept {
 		t.Fatalf("the peer is %+v, want it secured, and strongSwan to accept", p)
 	}
 	w.PeerLost(direct, "gone", true)
 	w.pass(LostGrace)
-	if w.ByNBMA[direct] != nil {
+	if w.ByID[direct] != nil {
 		t.Error("the peer is known without SA and reason")
 	}
 }
@@ -86,11 +86,11 @@ func TestSAOutlastsItsReason(t *testing.T) {
 func TestReferenceMoves(t *testing.T) {
 	w := newWorld(t)
 	r := w.reason(direct, ForShortcut, true)
-	w.Refer(&r.ref, w.At(nat), ForResolution, false)
-	if w.ByNBMA[direct] != nil {
+	w.Refer(&r.ref, w.At(atNAT), ForResolution, false)
+	if w.ByID[direct] != nil {
 		t.Error("the first peer is known without a reason")
 	}
-	p := w.ByNBMA[nat]
+	p := w.ByID[atNAT]
 	if p.Want != output.SAAccept || !slices.Equal(p.ReasonNames(), []string{"resolution"}) {
 		t.Errorf("the second peer has reasons %v and is wanted %d", p.ReasonNames(), p.Want)
 	}
@@ -129,9 +129,9 @@ func TestSilentSAIsClosed(t *testing.T) {
 		r := w.reason(direct, tt.kind, false)
 		r.inUse = tt.inUse
 		w.secure(direct, "spoke1")
-		w.ByNBMA[direct].IKE.Initiator = tt.initiator
+		w.ByID[direct].IKE.Initiator = tt.initiator
 		w.pass(tt.after)
-		if p := w.ByNBMA[direct]; p.Closable() {
+		if p := w.ByID[direct]; p.Closable() {
 			w.CloseSilent(p)
 		}
 		if closed := len(w.out.Closed) == 1; closed != tt.closed {
@@ -149,7 +149,7 @@ func TestUseKeepsSA(t *testing.T) {
 		w := newWorld(t)
 		w.reason(direct, ForAnswer, false)
 		w.secure(direct, "spoke1")
-		p := w.ByNBMA[direct]
+		p := w.ByID[direct]
 		p.IKE.Initiator = true
 		w.pass(time.Minute)
 		if in {
@@ -173,8 +173,8 @@ func TestUseIsReadOnlyWhereNeeded(t *testing.T) {
 	if len(w.out.ReadUse) != 0 {
 		t.Error("the use is read although no SA may be closed")
 	}
-	w.secure(nat, "spoke2")
-	registered := w.reason(nat, ForBinding, false)
+	w.secure(atNAT, "spoke2")
+	registered := w.reason(atNAT, ForBinding, false)
 	w.pass(time.Minute)
 	if len(w.out.ReadUse) != 0 {
 		t.Error("the use is read although nothing needs it any more")

@@ -10,13 +10,13 @@ import (
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Several routers behind one NAT address each have their own SA with this router. Two cases differ.
 //
-// With marks, every router but one gets a peer ID: an address in 0.0.0.0/8 that stands for the mark
-// of its SA. The engine uses the peer ID as the router's NBMA address. Packets and the status show
-// the NAT address, which is the outer address of all those routers.
+// With marks, every router but one is a marked peer: the engine knows it by the mark of its SA.
+// Packets and the status show the NAT address, which is the outer address of all those routers.
 //
 // Without marks, the kernel has one policy for the address, so everything sent there goes into the
 // newest of the SAs, whichever router it is for. Received packets do not show which of the routers
@@ -39,39 +39,31 @@ const MaxAmbiguous = 10 * time.Second
 // was sent away from a shared address.
 const SeparationTime = 3 * time.Second
 
-// Outer returns the outer address of the peer with an NBMA address. That is nbma itself unless nbma
-// is a peer ID.
-func (d Directory) Outer(nbma netip.Addr) netip.Addr {
-	if p := d.ByNBMA[nbma]; p != nil && p.Outer.IsValid() {
-		return p.Outer
+// Outer returns the outer address of a peer: its NBMA address as this router sees it. It is zero if
+// this router does not know it. This is the only way from an ID to an address.
+func (d Directory) Outer(id peerid.ID) netip.Addr {
+	if !id.Shares() {
+		return id.Address()
 	}
-	return nbma
-}
-
-// OuterOf returns the outer address behind a peer ID. It is zero if nbma is no peer ID.
-func (d Directory) OuterOf(nbma netip.Addr) netip.Addr {
-	if p := d.ByNBMA[nbma]; p != nil {
+	if p := d.ByID[id]; p != nil {
 		return p.Outer
 	}
 	return netip.Addr{}
 }
 
-// SetOuter records the outer address behind a peer ID, and has the kernel send the ID's packets
-// there. The zero address means that there is none any more.
+// SetOuter records the outer address of a peer, and has the kernel send the packets for a marked
+// peer there. The zero address means that there is none any more.
 func (ps *Table) SetOuter(p *Peer, outer netip.Addr) {
-	if outer == p.NBMA {
-		outer = netip.Addr{}
-	}
-	if p.Outer != outer && (len(p.Refs) > 0 || ps.parts.Answered(p.NBMA)) {
+	if p.Outer != outer && (len(p.Refs) > 0 || ps.parts.Answered(p.ID)) {
 		ps.StateChanged()
 	}
-	ps.RecordOuter(p, outer)
+	ps.recordOuter(p, outer)
 	ps.routeTo(p, outer)
 }
 
-// RecordOuter records the outer address behind a peer ID, and leaves alone where the kernel sends
-// the ID's packets.
-func (ps *Table) RecordOuter(p *Peer, outer netip.Addr) {
+// recordOuter records the outer address of a peer, and leaves alone where the kernel sends the
+// peer's packets.
+func (ps *Table) recordOuter(p *Peer, outer netip.Addr) {
 	if p.Outer == outer {
 		return
 	}
@@ -82,15 +74,15 @@ func (ps *Table) RecordOuter(p *Peer, outer netip.Addr) {
 	ps.underlay.add(p)
 }
 
-// outerIndex has the peers with peer IDs, in order, by the outer address behind their IDs. It
-// exists because thousands of such peers may be behind one address.
+// outerIndex has the marked and the parked peers, in order, by their outer address. It exists
+// because thousands of such peers may be behind one address.
 type outerIndex map[netip.Addr][]*Peer
 
-// add adds a peer, if it has a peer ID.
+// add adds a peer, if it shares its outer address.
 func (index outerIndex) add(p *Peer) {
-	if p.Outer.IsValid() {
+	if p.ID.Shares() && p.Outer.IsValid() {
 		list := index[p.Outer]
-		at, _ := slices.BinarySearchFunc(list, p.NBMA, compareID)
+		at, _ := slices.BinarySearchFunc(list, p.ID, compareID)
 		index[p.Outer] = slices.Insert(list, at, p)
 	}
 }
@@ -98,7 +90,7 @@ func (index outerIndex) add(p *Peer) {
 // remove takes a peer out, if it is there.
 func (index outerIndex) remove(p *Peer) {
 	list := index[p.Outer]
-	at, there := slices.BinarySearchFunc(list, p.NBMA, compareID)
+	at, there := slices.BinarySearchFunc(list, p.ID, compareID)
 	switch {
 	case there && len(list) > 1:
 		index[p.Outer] = slices.Delete(list, at, at+1)
@@ -108,50 +100,51 @@ func (index outerIndex) remove(p *Peer) {
 }
 
 // compareID compares a peer's ID with another, for a search in a list of the index.
-func compareID(p *Peer, nbma netip.Addr) int { return p.NBMA.Compare(nbma) }
+func compareID(p *Peer, id peerid.ID) int { return p.ID.Compare(id) }
 
-// routeTo has the kernel send the packets for a peer ID to an outer address; the zero address stops
-// that. The caller has to stop it when the SA goes: packets without an SA of their own would go
-// into the SA of another router at that address.
+// routeTo has the kernel send the packets for a marked peer to an outer address; the zero address
+// stops that. The caller has to stop it when the SA goes: packets without an SA of their own would
+// go into the SA of another router at that address.
 func (ps *Table) routeTo(p *Peer, outer netip.Addr) {
-	if p.routedTo == outer {
+	mark, marked := p.ID.Mark()
+	if !marked || p.routedTo == outer {
 		return
 	}
 	p.routedTo = outer
 	ps.Out.Marked = append(ps.Out.Marked, output.MarkedChange{
 		Interface: ps.Config.Name,
-		NBMA:      p.NBMA,
-		Real:      outer,
+		Mark:      mark,
+		Outer:     outer,
 		Delete:    !outer.IsValid(),
 	})
 }
 
-// Shared reports whether several routers are at the peer's NBMA address without marks, and are
+// Shared reports whether several routers are at the peer's outer address without marks, and are
 // going to stay there. p may be nil.
 func (d Directory) Shared(p *Peer) bool {
 	return p != nil && p.Secured && len(p.IKE.SharedWith) > 0 && !p.IKE.Separating
 }
 
-// Separating reports whether a packet from an NBMA address may come from a router that is being
-// sent away from the address, or was within the last SeparationTime.
-func (ps *Table) Separating(nbma netip.Addr) bool {
-	since, was := ps.separated[nbma]
+// Separating reports whether a packet from a peer may come from another router that is being sent
+// away from the peer's address, or was within the last SeparationTime.
+func (ps *Table) Separating(id peerid.ID) bool {
+	since, was := ps.separated[id]
 	if was && !ps.Now.Before(since.Add(SeparationTime)) {
-		delete(ps.separated, nbma)
+		delete(ps.separated, id)
 		was = false
 	}
-	p := ps.ByNBMA[nbma]
+	p := ps.ByID[id]
 	return was || p != nil && p.Secured && p.IKE.Separating
 }
 
-// separate records that all packets received from an NBMA address up to now may come from any of
-// several routers there.
-func (ps *Table) separate(nbma netip.Addr) {
-	maps.DeleteFunc(ps.separated, func(_ netip.Addr, since time.Time) bool {
+// separate records that all packets received from a peer up to now may come from any of several
+// routers at its address.
+func (ps *Table) separate(id peerid.ID) {
+	maps.DeleteFunc(ps.separated, func(_ peerid.ID, since time.Time) bool {
 		return !ps.Now.Before(since.Add(SeparationTime))
 	})
-	ps.separated[nbma] = ps.Now
-	ps.Held.Discard(nbma, overlay.DropSeparating)
+	ps.separated[id] = ps.Now
+	ps.Held.Discard(id, overlay.DropSeparating)
 }
 
 // MayBeElse reports whether the SA with a peer behind NAT may belong to another router than the one
@@ -163,13 +156,14 @@ func (p *Peer) MayBeElse(protocol netip.Addr) bool {
 	if p == nil || !p.Secured || !p.IKE.RemoteNAT {
 		return false
 	}
-	known := p.endedRouter.IsValid()
+	// An address of the other family tells nothing: the router may have both.
+	known := p.endedRouter.IsValid() && p.endedRouter.Is4() == protocol.Is4()
 	if known && p.endedRouter != protocol {
 		return true
 	}
 	for _, r := range p.Refs {
 		switch router := r.Owner.Router(); {
-		case !router.IsValid():
+		case !router.IsValid() || router.Is4() != protocol.Is4():
 		case router != protocol:
 			return true
 		default:
@@ -179,7 +173,8 @@ func (p *Peer) MayBeElse(protocol netip.Addr) bool {
 	return !known && !p.IKE.Initiator
 }
 
-// Behind returns the peers with peer IDs whose outer address is outer, in the order of their IDs.
+// Behind returns the marked and the parked peers whose outer address is outer, in the order of
+// their IDs.
 func (ps *Table) Behind(outer netip.Addr) []*Peer {
 	return slices.Clone(ps.byOuter[outer])
 }
@@ -188,7 +183,7 @@ func (ps *Table) Behind(outer netip.Addr) []*Peer {
 // the time. before is what IKE proved until now.
 func (ps *Table) peerChanged(p *Peer, before event.Peer) {
 	if before.Separating || p.IKE.Separating {
-		ps.separate(p.NBMA)
+		ps.separate(p.ID)
 	}
 	if p.IKE.Separating && !before.Separating && ps.endAmbiguous(p) {
 		return
@@ -201,9 +196,9 @@ func (ps *Table) peerChanged(p *Peer, before event.Peer) {
 		}
 		ps.sharingChanged(p)
 	}
-	if before.Real != p.IKE.Real {
-		ps.moveRefs(p, p, before.Real)
-		ps.parts.NATMoved(before.Real, p.Outer)
+	if before.Outer != p.IKE.Outer {
+		ps.moveRefs(p, p, before.Outer)
+		ps.parts.NATMoved(before.Outer, p.Outer)
 	}
 }
 

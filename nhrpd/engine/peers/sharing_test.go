@@ -8,14 +8,15 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
-// marked returns where the kernel was told to send the packets of peer IDs.
-func (w *world) marked() map[netip.Addr]netip.Addr {
-	routes := map[netip.Addr]netip.Addr{}
+// marked returns where the kernel was told to send the packets of marked peers.
+func (w *world) marked() map[peerid.ID]netip.Addr {
+	routes := map[peerid.ID]netip.Addr{}
 	for _, c := range w.out.Marked {
-		if routes[c.NBMA] = c.Real; c.Delete {
-			delete(routes, c.NBMA)
+		if routes[peerid.Marked(c.Mark)] = c.Outer; c.Delete {
+			delete(routes, peerid.Marked(c.Mark))
 		}
 	}
 	return routes
@@ -29,25 +30,25 @@ func TestTwoRoutersBehindOneNAT(t *testing.T) {
 	w.secureBehind(nat, id1, "spoke1")
 	w.secureBehind(nat, id2, "spoke2")
 	if m := w.marked(); m[id1] != nat || m[id2] != nat {
-		t.Errorf("packets of peer IDs go to %v, want both to %s", m, nat)
+		t.Errorf("packets of marked peers go to %v, want both to %s", m, nat)
 	}
-	if w.Outer(id1) != nat || w.OuterOf(id2) != nat || w.Outer(direct) != direct ||
-		w.OuterOf(direct).IsValid() {
+	if w.Outer(id1) != nat || w.Outer(id2) != nat || w.Outer(direct) != direct.Address() ||
+		w.Outer(peerid.Marked(3)).IsValid() {
 		t.Error("the outer addresses are not those of the events")
 	}
-	if list := w.Behind(nat); len(list) != 2 || list[0].NBMA != id1 || list[1].NBMA != id2 {
+	if list := w.Behind(nat); len(list) != 2 || list[0].ID != id1 || list[1].ID != id2 {
 		t.Errorf("behind the NAT are %v, want two peers in order", list)
 	}
 	w.PeerLost(id1, "gone", false)
 	first.wantTold("secured", "lost")
 	second.wantTold("secured")
 	if m := w.marked(); m[id1].IsValid() || m[id2] != nat {
-		t.Errorf("packets of peer IDs go to %v, want only those of %s to the NAT", m, id2)
+		t.Errorf("packets of marked peers go to %v, want only those of %s to the NAT", m, id2)
 	}
 }
 
 // After a restart of strongSwan, its marks mean other routers. What waits for a router behind NAT
-// waits at a successor, whose ID is nobody's mark, and goes to the router when it is back.
+// waits at a parked peer, and goes to the router when it is back.
 func TestParkAndRebind(t *testing.T) {
 	w := newWorld(t)
 	r1, r2 := w.reason(id1, ForBinding, false), w.reason(id2, ForBinding, false)
@@ -57,26 +58,26 @@ func TestParkAndRebind(t *testing.T) {
 	for _, r := range []*reason{r1, r2, answer} {
 		r.told = nil
 	}
-	successors := map[netip.Addr]*Peer{}
-	for _, id := range []netip.Addr{id1, id2} {
-		p := w.ByNBMA[id]
+	successors := map[peerid.ID]*Peer{}
+	for _, id := range []peerid.ID{id1, id2} {
+		p := w.ByID[id]
 		w.NotListed(p)
 		w.Park(p, successors)
-		if w.ByNBMA[id] != nil {
+		if w.ByID[id] != nil {
 			t.Errorf("%s is still known", id)
 		}
 	}
-	r1.wantTold("lost", "parked at 0.255.0.1")
-	answer.wantTold("lost", "parked at 0.255.0.1")
-	r2.wantTold("lost", "parked at 0.255.0.2")
-	if !Parked(r1.ref.Peer.NBMA) || Parked(id1) || len(w.marked()) != 0 {
-		t.Errorf("the kernel sends packets of peer IDs to %v, want to nobody", w.marked())
+	r1.wantTold("lost", "waits at parked 1")
+	answer.wantTold("lost", "waits at parked 1")
+	r2.wantTold("lost", "waits at parked 2")
+	if !r1.ref.Peer.ID.IsParked() || len(w.marked()) != 0 {
+		t.Errorf("the kernel sends packets of marked peers to %v, want to nobody", w.marked())
 	}
 
 	w.secureBehind(nat, id1, "spoke2") // the mark that was the other router's
-	r2.wantTold("back from 0.255.0.2 at 0.0.0.1")
-	if len(w.ByNBMA) != 1 {
-		t.Errorf("%d peers are known, want only the router that is back", len(w.ByNBMA))
+	r2.wantTold("back from parked 2 at mark 1")
+	if len(w.ByID) != 1 {
+		t.Errorf("%d peers are known, want only the router that is back", len(w.ByID))
 	}
 }
 
@@ -85,15 +86,15 @@ func TestParkedRouterIsLost(t *testing.T) {
 	w := newWorld(t)
 	r := w.reason(id1, ForBinding, false)
 	w.secureBehind(nat, id1, "spoke1")
-	w.NotListed(w.ByNBMA[id1])
-	w.Park(w.ByNBMA[id1], map[netip.Addr]*Peer{})
+	w.NotListed(w.ByID[id1])
+	w.Park(w.ByID[id1], map[peerid.ID]*Peer{})
 	w.pass(ResyncGrace - 1)
-	r.wantTold("secured", "lost", "parked at 0.255.0.1")
+	r.wantTold("secured", "lost", "waits at parked 1")
 	w.pass(1)
 	r.wantTold("lost for good")
 	w.Release(&r.ref)
-	if len(w.ByNBMA) != 0 || len(w.Behind(nat)) != 0 {
-		t.Errorf("%d peers are known, want none", len(w.ByNBMA))
+	if len(w.ByID) != 0 || len(w.Behind(nat)) != 0 {
+		t.Errorf("%d peers are known, want none", len(w.ByID))
 	}
 }
 
@@ -102,17 +103,28 @@ func TestParkedRouterIsLost(t *testing.T) {
 func TestVisits(t *testing.T) {
 	w := newWorld(t)
 	w.secureBehind(nat, id1, "spoke1")
-	w.AdmitVisitors(nat)
+	w.AdmitVisitors(atNAT)
 	w.answered = true
 	w.secureBehind(nat, id2, "spoke2")
-	for _, id := range []netip.Addr{id1, id2} {
-		if !w.ByNBMA[id].Has(ForAnswer) {
+	for _, id := range []peerid.ID{id1, id2} {
+		if !w.ByID[id].Has(ForAnswer) {
 			t.Errorf("the router %s has no visit", id)
 		}
 		w.PeerLost(id, "gone", false)
 	}
-	if len(w.ByNBMA) != 0 {
-		t.Errorf("%d peers are known, want none", len(w.ByNBMA))
+	if len(w.ByID) != 0 {
+		t.Errorf("%d peers are known, want none", len(w.ByID))
+	}
+}
+
+// A visit ends when its router registers: the SA then stays for the registration alone.
+func TestRegistrationEndsTheVisit(t *testing.T) {
+	w := newWorld(t)
+	w.secureBehind(nat, id1, "spoke1")
+	w.AdmitVisitors(atNAT)
+	w.reason(id1, ForBinding, false)
+	if p := w.ByID[id1]; p.Has(ForAnswer) || len(p.Refs) != 1 {
+		t.Errorf("the registered router is wanted for %v", p.ReasonNames())
 	}
 }
 
@@ -121,16 +133,16 @@ func TestNoVisitBesideAnotherReason(t *testing.T) {
 	w := newWorld(t)
 	w.reason(id1, ForBinding, false)
 	w.secureBehind(nat, id1, "spoke1")
-	w.AdmitVisitors(nat)
-	if w.ByNBMA[id1].Has(ForAnswer) {
+	w.AdmitVisitors(atNAT)
+	if w.ByID[id1].Has(ForAnswer) {
 		t.Error("a registered router has a visit")
 	}
 }
 
 // shared reports that a second router without marks is at an address, and whether one of the two is
 // about to be sent away.
-func (w *world) shared(nbma netip.Addr, separating bool) {
-	w.PeerSecured(event.Peer{Interface: "gre1", NBMA: nbma, Identity: "spoke1", RemoteNAT: true,
+func (w *world) shared(id peerid.ID, separating bool) {
+	w.PeerSecured(event.Peer{Interface: "gre1", ID: id, Identity: "spoke1", RemoteNAT: true,
 		SharedWith: []string{"spoke2"}, Separating: separating})
 }
 
@@ -138,14 +150,14 @@ func (w *world) shared(nbma netip.Addr, separating bool) {
 // that another router has joined.
 func TestSharedAddress(t *testing.T) {
 	w := newWorld(t)
-	r := w.reason(nat, ForBinding, false)
-	w.secure(nat, "spoke1")
-	if w.Shared(w.ByNBMA[nat]) {
+	r := w.reason(atNAT, ForBinding, false)
+	w.secure(atNAT, "spoke1")
+	if w.Shared(w.ByID[atNAT]) {
 		t.Error("an address with one router is shared")
 	}
-	w.shared(nat, false)
+	w.shared(atNAT, false)
 	r.wantTold("secured", "joined")
-	if !w.Shared(w.ByNBMA[nat]) || w.Separating(nat) {
+	if !w.Shared(w.ByID[atNAT]) || w.Separating(atNAT) {
 		t.Error("an address with two routers is not shared")
 	}
 }
@@ -155,23 +167,23 @@ func TestSharedAddress(t *testing.T) {
 func TestSeparation(t *testing.T) {
 	for _, ambiguous := range []bool{true, false} {
 		w := newWorld(t)
-		r := w.reason(nat, ForBinding, false)
+		r := w.reason(atNAT, ForBinding, false)
 		r.ambiguous = ambiguous
-		w.secure(nat, "spoke1")
-		w.shared(nat, true)
-		if !w.Separating(nat) || w.Shared(w.ByNBMA[nat]) {
+		w.secure(atNAT, "spoke1")
+		w.shared(atNAT, true)
+		if !w.Separating(atNAT) || w.Shared(w.ByID[atNAT]) {
 			t.Error("the address is not being separated")
 		}
-		if closed := len(w.out.Closed) == 1; closed != ambiguous || w.Secured(nat) == ambiguous {
+		if closed := len(w.out.Closed) == 1; closed != ambiguous || w.Secured(atNAT) == ambiguous {
 			t.Errorf("ambiguous %v: the SA is closed: %v", ambiguous, closed)
 		}
-		w.PeerLost(nat, "gone", false)
+		w.PeerLost(atNAT, "gone", false)
 		w.pass(SeparationTime - 1)
-		if !w.Separating(nat) {
+		if !w.Separating(atNAT) {
 			t.Error("packets in flight may be another router's, and are taken for certain")
 		}
 		w.pass(1)
-		if w.Separating(nat) {
+		if w.Separating(atNAT) {
 			t.Error("the address is taken for uncertain for ever")
 		}
 	}
@@ -185,10 +197,10 @@ func TestNATMoves(t *testing.T) {
 	w.calls = nil
 	moved := netip.MustParseAddr("198.51.100.2")
 	w.secureBehind(moved, id1, "spoke1")
-	r.wantTold("secured", "moved from 198.51.100.1 to 0.0.0.1")
+	r.wantTold("secured", "moved from 198.51.100.1 to mark 1")
 	w.wantCalls("NAT moved from 198.51.100.1 to 198.51.100.2")
 	if w.marked()[id1] != moved || len(w.Behind(nat)) != 0 || len(w.Behind(moved)) != 1 {
-		t.Errorf("packets of the peer ID go to %v, want %s", w.marked(), moved)
+		t.Errorf("packets of the marked peer go to %v, want %s", w.marked(), moved)
 	}
 }
 
@@ -212,16 +224,16 @@ func TestMayBeElse(t *testing.T) {
 	} {
 		for _, ended := range []bool{false, true} {
 			w := newWorld(t)
-			w.PeerSecured(event.Peer{Interface: "gre1", NBMA: nat, Identity: "spoke1",
+			w.PeerSecured(event.Peer{Interface: "gre1", ID: atNAT, Identity: "spoke1",
 				RemoteNAT: tt.nat, Initiator: tt.initiator})
 			for i, about := range tt.about {
-				r := w.reason(nat, ForBinding, false)
+				r := w.reason(atNAT, ForBinding, false)
 				r.router = about
 				if ended && i == 0 {
 					w.Release(&r.ref)
 				}
 			}
-			if got := w.ByNBMA[nat].MayBeElse(router); got != tt.want {
+			if got := w.ByID[atNAT].MayBeElse(router); got != tt.want {
 				t.Errorf("%s (ended: %v): %v, want %v", tt.rule, ended, got, tt.want)
 			}
 		}
@@ -240,11 +252,11 @@ func TestPeerInside(t *testing.T) {
 		}
 	}
 	w.secure(direct, "spoke2")
-	if got := w.PeerInside(overlay.HostPrefix(direct)); got != direct {
+	if got := w.PeerInside(overlay.HostPrefix(direct.Address())); got != direct.Address() {
 		t.Errorf("a peer that came after the first look-up is %v, want %s", got, direct)
 	}
 	w.PeerLost(direct, "gone", false)
-	if got := w.PeerInside(overlay.HostPrefix(direct)); got.IsValid() {
+	if got := w.PeerInside(overlay.HostPrefix(direct.Address())); got.IsValid() {
 		t.Errorf("a peer that has gone is %s", got)
 	}
 }
@@ -252,18 +264,18 @@ func TestPeerInside(t *testing.T) {
 // The peers behind a NAT come in the order of their IDs, whichever of them was there first.
 func TestPeersOfOneNATInOrder(t *testing.T) {
 	w := newWorld(t)
-	for _, id := range []netip.Addr{id2, id1} {
+	for _, id := range []peerid.ID{id2, id1} {
 		w.secureBehind(nat, id, "spoke "+id.String())
 	}
-	var ids []netip.Addr
+	var ids []peerid.ID
 	for _, p := range w.Behind(nat) {
-		ids = append(ids, p.NBMA)
+		ids = append(ids, p.ID)
 		w.ClosePeer(p, "a test")
 	}
-	if !slices.Equal(ids, []netip.Addr{id1, id2}) {
+	if !slices.Equal(ids, []peerid.ID{id1, id2}) {
 		t.Errorf("the peers behind the NAT are %v", ids)
 	}
-	want := []output.PeerKey{{Interface: "gre1", NBMA: id1}, {Interface: "gre1", NBMA: id2}}
+	want := []output.PeerKey{{Interface: "gre1", ID: id1}, {Interface: "gre1", ID: id2}}
 	if !slices.Equal(w.out.Closed, want) {
 		t.Errorf("closed are %v, want %v", w.out.Closed, want)
 	}

@@ -12,14 +12,16 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
-// The addresses of the tests: a NAT with two routers behind it, and a router without NAT.
+// The peers of the tests: a NAT with two routers behind it, and a router without NAT.
 var (
 	nat    = netip.MustParseAddr("198.51.100.1")
-	id1    = netip.MustParseAddr("0.0.0.1")
-	id2    = netip.MustParseAddr("0.0.0.2")
-	direct = netip.MustParseAddr("192.0.2.11")
+	atNAT  = peerid.At(nat)
+	id1    = peerid.Marked(1)
+	id2    = peerid.Marked(2)
+	direct = peerid.At(netip.MustParseAddr("192.0.2.11"))
 )
 
 // world is a table of peers with everything around it made by hand.
@@ -59,25 +61,25 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) ReceivedFrom(from netip.Addr, data []byte) {
+func (w *world) ReceivedFrom(from peerid.ID, data []byte) {
 	w.calls = append(w.calls, fmt.Sprintf("received %q from %s", data, from))
 }
 
-func (w *world) ReviseAdmission(netip.Addr) {}
+func (w *world) ReviseAdmission(peerid.ID) {}
 
 func (w *world) ReviewAskers(*Peer) bool { return w.other }
 
-func (w *world) EndAdmission(nbma netip.Addr) {
-	w.calls = append(w.calls, "end admission of "+nbma.String())
+func (w *world) EndAdmission(id peerid.ID) {
+	w.calls = append(w.calls, "end admission of "+id.String())
 }
 
-func (w *world) PeerReady(p *Peer) { w.calls = append(w.calls, p.NBMA.String()+" is ready") }
+func (w *world) PeerReady(p *Peer) { w.calls = append(w.calls, p.ID.String()+" is ready") }
 
 func (w *world) NATMoved(before, now netip.Addr) {
 	w.calls = append(w.calls, fmt.Sprintf("NAT moved from %s to %s", before, now))
 }
 
-func (w *world) Answered(netip.Addr) bool { return w.answered }
+func (w *world) Answered(peerid.ID) bool { return w.answered }
 
 func (w *world) UsesShortcuts() bool { return false }
 
@@ -88,21 +90,21 @@ func (w *world) pass(d time.Duration) {
 }
 
 // secure reports an SA with a router that is not behind NAT.
-func (w *world) secure(nbma netip.Addr, identity string) {
-	w.PeerSecured(event.Peer{Interface: "gre1", NBMA: nbma, Identity: identity})
+func (w *world) secure(id peerid.ID, identity string) {
+	w.PeerSecured(event.Peer{Interface: "gre1", ID: id, Identity: identity})
 }
 
-// secureBehind reports an SA with a router that has a peer ID, because it is behind a NAT.
-func (w *world) secureBehind(outer, id netip.Addr, identity string) {
+// secureBehind reports an SA with a marked router behind a NAT.
+func (w *world) secureBehind(outer netip.Addr, id peerid.ID, identity string) {
 	w.PeerSecured(event.Peer{
-		Interface: "gre1", NBMA: id, Real: outer, Identity: identity, RemoteNAT: true})
+		Interface: "gre1", ID: id, Outer: outer, Identity: identity, RemoteNAT: true})
 }
 
-// reason makes a reason for the peer at an NBMA address.
-func (w *world) reason(nbma netip.Addr, kind Kind, dial bool) *reason {
+// reason makes a reason for a peer.
+func (w *world) reason(id peerid.ID, kind Kind, dial bool) *reason {
 	r := &reason{w: w}
 	r.ref.Owner = r
-	w.Refer(&r.ref, w.At(nbma), kind, dial)
+	w.Refer(&r.ref, w.At(id), kind, dial)
 	return r
 }
 
@@ -122,6 +124,7 @@ type reason struct {
 
 	told      []string
 	router    netip.Addr
+	identity  string
 	ambiguous bool    // its registration may be another router's
 	inUse     bool    // it needs the SA of a silent peer
 	ends      *reason // the reason that ends when this one hears of a loss
@@ -135,12 +138,16 @@ func (r *reason) PeerSecured()        { r.tell("secured") }
 func (r *reason) PeerLostForGood()    { r.tell("lost for good") }
 func (r *reason) PeerFailed()         { r.tell("failed") }
 func (r *reason) PeerRenewed()        { r.tell("renewed") }
+func (r *reason) PeerCutOff()         { r.tell("cut off") }
 func (r *reason) PeerClosed()         { r.tell("closed") }
 func (r *reason) PeerBarred(_ string) { r.tell("barred") }
 func (r *reason) RulesChanged(*Peer)  { r.tell("rules changed") }
 func (r *reason) PeerJoined()         { r.tell("joined") }
 func (r *reason) Router() netip.Addr  { return r.router }
-func (r *reason) InUse() bool         { return r.inUse }
+
+func (r *reason) RouterIdentity() string { return r.identity }
+
+func (r *reason) InUse() bool { return r.inUse }
 
 func (r *reason) PeerLost(_ string) {
 	r.tell("lost")
@@ -150,7 +157,7 @@ func (r *reason) PeerLost(_ string) {
 }
 
 func (r *reason) PeerMoved(to *Peer, before netip.Addr) {
-	r.tell("moved from %s to %s", before, to.NBMA)
+	r.tell("moved from %s to %s", before, to.ID)
 	r.w.Refer(&r.ref, to, r.ref.Kind, r.ref.Dial)
 }
 
@@ -159,14 +166,14 @@ func (r *reason) PeerAmbiguous() bool {
 	return r.ambiguous
 }
 
-func (r *reason) MarkGone(p *Peer, successors map[netip.Addr]*Peer) {
+func (r *reason) MarkGone(p *Peer, successors map[peerid.ID]*Peer) {
 	to := r.w.Successor(p, successors)
-	r.tell("parked at %s", to.NBMA)
+	r.tell("waits at %s", to.ID)
 	r.w.Refer(&r.ref, to, r.ref.Kind, r.ref.Dial)
 }
 
 func (r *reason) PeerBack(old, p *Peer) {
-	r.tell("back from %s at %s", old.NBMA, p.NBMA)
+	r.tell("back from %s at %s", old.ID, p.ID)
 	r.w.Refer(&r.ref, p, r.ref.Kind, r.ref.Dial)
 }
 

@@ -12,29 +12,39 @@ import (
 // prefixes, and each prefix is compared with the addresses of all peers. The index is made on the
 // first look-up: an interface whose clients announce nothing needs no memory for it.
 type underlayIndex struct {
-	trie *rib.Trie // nil until the first look-up
+	trie  *rib.Trie          // nil until the first look-up
+	peers map[netip.Addr]int // how many peers are at each address in trie
 }
 
 // add adds a peer, if there has been a look-up.
 func (index *underlayIndex) add(p *Peer) {
-	if index.trie != nil {
-		index.trie.Add(p.underlayRoute())
+	if index.trie == nil || !p.Outer.IsValid() {
+		return
+	}
+	index.peers[p.Outer]++
+	if index.peers[p.Outer] == 1 {
+		index.trie.Add(event.Route{Prefix: overlay.HostPrefix(p.Outer)})
 	}
 }
 
 // remove takes a peer out, if there has been a look-up.
 func (index *underlayIndex) remove(p *Peer) {
-	if index.trie != nil {
-		index.trie.Remove(p.underlayRoute())
+	if index.trie == nil || !p.Outer.IsValid() {
+		return
+	}
+	index.peers[p.Outer]--
+	if index.peers[p.Outer] == 0 {
+		delete(index.peers, p.Outer)
+		index.trie.Remove(event.Route{Prefix: overlay.HostPrefix(p.Outer)})
 	}
 }
 
-// PeerInside returns the lowest NBMA address of a peer inside prefix, or the zero address. It
+// PeerInside returns the lowest outer address of a peer inside prefix, or the zero address. It
 // covers all bindings, since each of them refers to a peer.
 func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
 	if ps.underlay.trie == nil {
-		ps.underlay.trie = &rib.Trie{}
-		for _, p := range ps.ByNBMA {
+		ps.underlay = underlayIndex{trie: &rib.Trie{}, peers: make(map[netip.Addr]int)}
+		for _, p := range ps.ByID {
 			ps.underlay.add(p)
 		}
 	}
@@ -42,13 +52,4 @@ func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}
-}
-
-// underlayRoute returns the peer's entry in the index: its outer address. Several peers behind one
-// address have entries that differ by their peer IDs.
-func (p *Peer) underlayRoute() event.Route {
-	if p.Outer.IsValid() {
-		return event.Route{Prefix: overlay.HostPrefix(p.Outer), NextHop: p.NBMA}
-	}
-	return event.Route{Prefix: overlay.HostPrefix(p.NBMA)}
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/output"
-	"cygnet/nhrpd/engine/overlay"
 )
 
 // The engine asks for the peers' use (when data last passed) at intervals of at least pollLeast and
@@ -52,7 +51,7 @@ func (ps *Table) needsUse() bool {
 	if ps.parts.UsesShortcuts() {
 		return true
 	}
-	for _, p := range ps.ByNBMA {
+	for _, p := range ps.ByID {
 		if p.Closable() {
 			return true
 		}
@@ -67,11 +66,10 @@ func (ps *Table) ReadUse() {
 
 // CloseSilent closes an SA for which there is no reason but given answers (see Closable), once no
 // data has passed in either direction for the idle time. The router that initiated the SA closes
-// it; the other one waits twice as long.
+// it; the other one waits twice as long. While another interface of the group needs the SA, it
+// stays.
 func (ps *Table) CloseSilent(p *Peer) {
-	idle := ps.Config.IdleTime
-	silent := ps.Now.Sub(overlay.Later(overlay.Later(p.In, p.Out), p.Since))
-	if silent < idle {
+	if p.silent() < ps.Config.IdleTime {
 		return
 	}
 	for len(p.Refs) > 0 { // releasing a reference takes it off the list
@@ -80,20 +78,51 @@ func (ps *Table) CloseSilent(p *Peer) {
 		}
 		ps.Release(p.Refs[0])
 	}
-	if !p.IKE.Initiator {
-		idle *= 2
-	}
-	if silent >= idle {
-		ps.ClosePeer(p, "nobody used it for "+idle.String())
+	if p.unused() && !ps.NeededElsewhere(p) {
+		ps.ClosePeer(p, "nobody used it for "+p.idleTime().String())
 	}
 }
 
 // ClosePeer closes the SA with a peer. If something wants the peer again later, strongSwan makes a
 // new SA.
+//
+// While another interface of the group needs the SA, the SA stays. ClosePeer then ends only what
+// this interface had of the peer. An interface that leaves forgets the SA as well.
 func (ps *Table) ClosePeer(p *Peer, reason string) {
+	needed := ps.NeededElsewhere(p)
+	if needed && !ps.Left {
+		for owner := range p.owners() {
+			owner.PeerClosed()
+		}
+		ps.parts.EndAdmission(p.ID)
+		return
+	}
+	if !needed {
+		ps.Out.Closed = append(ps.Out.Closed, ps.keyOf(p))
+		for q := range ps.Elsewhere(p) {
+			if q.Closable() {
+				q.table.releaseAll(q)
+			}
+			if q.Secured {
+				q.table.closeHere(q, reason)
+			}
+		}
+	}
+	ps.closeHere(p, reason)
+}
+
+// releaseAll releases all references to a peer.
+func (ps *Table) releaseAll(p *Peer) {
+	for len(p.Refs) > 0 {
+		ps.Release(p.Refs[0])
+	}
+}
+
+// closeHere takes note that this router closes the SA with a peer.
+func (ps *Table) closeHere(p *Peer, reason string) {
 	ps.Notice(output.Notice{
 		Kind:     output.NoticePeerClosed,
-		NBMA:     p.NBMA,
+		Peer:     p.ID,
 		Identity: p.IKE.Identity,
 		Reason:   reason,
 	})
@@ -102,7 +131,6 @@ func (ps *Table) ClosePeer(p *Peer, reason string) {
 	}
 	p.Secured, p.Since = false, ps.Now
 	ps.routeTo(p, netip.Addr{})
-	ps.parts.EndAdmission(p.NBMA)
-	ps.Out.Closed = append(ps.Out.Closed, ps.keyOf(p))
+	ps.parts.EndAdmission(p.ID)
 	ps.reviseSecurity(p)
 }

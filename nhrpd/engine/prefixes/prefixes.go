@@ -7,6 +7,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // Rules decide which prefixes may not lead to another router, because a route to them would hide
@@ -26,8 +27,9 @@ func New(ifc *overlay.Interface, all iter.Seq[Keeper]) Rules {
 
 // Keeper is an interface, which keeps prefixes from hiding what its tunnel needs.
 type Keeper interface {
-	// Address returns this router's own overlay address.
-	Address() netip.Addr
+	// OwnInside returns an overlay address of this router that prefix contains, or the zero
+	// address.
+	OwnInside(prefix netip.Prefix) netip.Addr
 	// TableID returns the number of the routing table that the interface forwards by.
 	TableID() uint32
 	// Overlaid reports whether a prefix overlaps the overlay.
@@ -39,16 +41,16 @@ type Keeper interface {
 
 // ObjectToPrefix objects to a prefix that hides what the tunnels themselves depend on: an underlay
 // address, or this router's own overlay address. It also objects to the default route and prefixes
-// nearly as short. nbma is the NBMA address of the router that the prefix would lead to.
-func (pr *Rules) ObjectToPrefix(prefix netip.Prefix, nbma netip.Addr) objection.Objection {
+// nearly as short. peer is the router that the prefix would lead to.
+func (pr *Rules) ObjectToPrefix(prefix netip.Prefix, peer peerid.ID) objection.Objection {
 	if prefix.Bits() < leastBits(prefix.Addr()) {
 		return objection.New(objection.TooWide, "it is for the default route, or nearly")
 	}
-	if a := pr.Peers.Outer(nbma); prefix.Contains(a) {
+	if a := pr.Peers.Outer(peer); prefix.Contains(a) {
 		return objection.New(objection.HidesUnderlay, "it covers the NBMA address "+a.String())
 	}
 	for other := range pr.all {
-		if prefix.Contains(other.Address()) {
+		if other.OwnInside(prefix).IsValid() {
 			return objection.New(objection.HidesOverlay, "it covers our own overlay address")
 		}
 		if a := other.UnderlayInside(prefix); a.IsValid() {
@@ -76,7 +78,7 @@ func (pr *Rules) ObjectToHiding(prefix netip.Prefix, client netip.Addr) objectio
 	}
 	t := pr.Table()
 	if r, ok := t.KernelEnclosing(prefix); ok && r.Prefix.Bits() > 0 {
-		byClient := r.Device == pr.Config.Name && r.NextHop == client
+		byClient := r.Device == pr.Config.Name && pr.LinkLocals().Router(r.NextHop) == client
 		switch {
 		case pr.isLocalNetwork(r):
 			return overlapsLocal(r)
@@ -126,11 +128,11 @@ func overlapsLocal(r event.Route) objection.Objection {
 // ObjectToHostRoute objects to a client's overlay address if the host route to it would hide
 // something. Where the overlay's range is known, the caller has made sure that the address lies in
 // it.
-func (pr *Rules) ObjectToHostRoute(protocol, nbma netip.Addr) objection.Objection {
+func (pr *Rules) ObjectToHostRoute(protocol netip.Addr, peer peerid.ID) objection.Objection {
 	if pr.OnLink(protocol) {
 		return objection.Objection{}
 	}
-	if o := pr.ObjectToPrefix(overlay.HostPrefix(protocol), nbma); o.Raised() {
+	if o := pr.ObjectToPrefix(overlay.HostPrefix(protocol), peer); o.Raised() {
 		return o
 	}
 	t := pr.Table()
@@ -139,7 +141,7 @@ func (pr *Rules) ObjectToHostRoute(protocol, nbma netip.Addr) objection.Objectio
 			a.Prefix.String()+" that another router announced")
 	}
 	least := 1 // leaves out the default route, which leads to no router in particular
-	if r := pr.OverlayRange(); r.IsValid() {
+	if r := pr.OverlayRange(protocol); r.IsValid() {
 		least = r.Bits()
 	}
 	r, ok := t.KernelLookup(protocol)

@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/rib"
 )
 
@@ -31,10 +32,10 @@ func (k *keeper) UnderlayInside(prefix netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
-// noPeers knows no peer ID and no SA.
+// noPeers knows no marked peer and no SA.
 type noPeers struct{ overlay.Peers }
 
-func (noPeers) Outer(nbma netip.Addr) netip.Addr { return nbma }
+func (noPeers) Outer(id peerid.ID) netip.Addr { return id.Address() }
 
 // newRules returns the rules of the interface gre1 with an overlay address. There is another
 // interface, gre2, whose overlay is 10.9.0.0/24 and whose packets another table forwards.
@@ -86,7 +87,8 @@ func TestObjectToPrefix(t *testing.T) {
 		{"our overlay address", "10.255.0.0/30", objection.HidesOverlay},
 		{"our overlay address on another interface", "10.9.0.1/32", objection.HidesOverlay},
 	} {
-		o := newRules("10.255.0.1/24").ObjectToPrefix(netip.MustParsePrefix(tt.prefix), nbma)
+		prefix := netip.MustParsePrefix(tt.prefix)
+		o := newRules("10.255.0.1/24").ObjectToPrefix(prefix, peerid.At(nbma))
 		if o.Kind != tt.want {
 			t.Errorf("%s: objection %d (%s), want %d", tt.rule, o.Kind, o.Text, tt.want)
 		}
@@ -195,7 +197,7 @@ func TestObjectToHostRoute(t *testing.T) {
 	} {
 		rules := newRules(tt.address)
 		tt.prepare(rules.Table())
-		o := rules.ObjectToHostRoute(netip.MustParseAddr(tt.protocol), nbma)
+		o := rules.ObjectToHostRoute(netip.MustParseAddr(tt.protocol), peerid.At(nbma))
 		if o.Kind != tt.want {
 			t.Errorf("%s: objection %d (%s), want %d", tt.rule, o.Kind, o.Text, tt.want)
 		}
@@ -210,7 +212,7 @@ func TestHostRouteInAKnownOverlay(t *testing.T) {
 		rules := newRules("10.255.0.1/32")
 		rules.Config.Overlay = netip.MustParsePrefix("10.255.0.0/16")
 		rules.Table().Add(route(prefix, "172.16.9.1", "lan0"))
-		if o := rules.ObjectToHostRoute(client, nbma); o.Kind != want {
+		if o := rules.ObjectToHostRoute(client, peerid.At(nbma)); o.Kind != want {
 			t.Errorf("a route to %s: objection %d (%s), want %d", prefix, o.Kind, o.Text, want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
@@ -20,13 +21,16 @@ type Request struct {
 	ID uint32
 	// Dest is the overlay address of the router that has to forget something.
 	Dest netip.Addr
-	// NBMA is the NBMA address of that router. The purge goes there if that peer has an SA.
-	NBMA netip.Addr
+	// Peer is that router. The purge goes there if it has an SA.
+	Peer peerid.ID
 	// Prefixes is what that router has to forget.
 	Prefixes []netip.Prefix
-	// Via is the NBMA address to which the purge went last. It is the zero address if the purge has
-	// not gone out yet, unless the caller knows a way that will not be there any more by then.
-	Via netip.Addr
+	// Around reports that the direct path to the router carries nothing, so that the purge has to
+	// go along the route.
+	Around bool
+	// Via is the peer to which the purge went last. It is the zero ID if the purge has not gone out
+	// yet, unless the caller knows a way that will not be there any more by then.
+	Via peerid.ID
 
 	tries int
 	retry timers.Timer
@@ -48,9 +52,9 @@ type Parts interface {
 	LeaveOn()
 	// Clients yields the overlay addresses of the clients that have an SA, in order.
 	Clients() iter.Seq[netip.Addr]
-	// BindingAt returns the NBMA address that an overlay address is bound to, and whether a client
-	// registered it. The NBMA address is zero if there is no binding.
-	BindingAt(protocol netip.Addr) (nbma netip.Addr, client bool)
+	// BindingAt returns the peer that an overlay address is bound to, and whether a client
+	// registered it. The ID is zero if there is no binding.
+	BindingAt(protocol netip.Addr) (peer peerid.ID, client bool)
 }
 
 // Table has the purges of an interface: those that wait for a reply, and those about revoked
@@ -83,15 +87,21 @@ func New(
 	}
 }
 
-// TakeBack takes back an answer: the router with the overlay address dest, at the NBMA address
-// nbma, has to forget a prefix. If the table is full, the purge is sent once and asks for no reply.
-func (pg *Table) TakeBack(dest, nbma netip.Addr, prefix netip.Prefix) {
-	p := &Request{
-		ID:       pg.NewRequestID(),
-		Dest:     dest,
-		NBMA:     nbma,
-		Prefixes: []netip.Prefix{prefix},
-	}
+// TakeBack takes back an answer: a peer with the overlay address dest has to forget a prefix. If
+// the table is full, the purge is sent once and asks for no reply.
+func (pg *Table) TakeBack(dest netip.Addr, peer peerid.ID, prefix netip.Prefix) {
+	pg.takeBack(&Request{Dest: dest, Peer: peer, Prefixes: []netip.Prefix{prefix}})
+}
+
+// TakeBackAround does what TakeBack does, and sends the purge along the route to the router: the
+// direct path to it carries nothing.
+func (pg *Table) TakeBackAround(dest netip.Addr, peer peerid.ID, prefix netip.Prefix) {
+	pg.takeBack(&Request{Dest: dest, Peer: peer, Prefixes: []netip.Prefix{prefix}, Around: true})
+}
+
+// takeBack sends a purge that takes back an answer.
+func (pg *Table) takeBack(p *Request) {
+	p.ID = pg.NewRequestID()
 	if len(pg.ByID) >= pg.Config.Limits.Answers {
 		pg.Drop(overlay.DropTableFull) // this purge will not be repeated
 		pg.SendOnce(p, packet.PurgeNoReply)
@@ -137,26 +147,26 @@ func (pg *Table) SendOnce(p *Request, flags packet.Flags) {
 
 // sendEntries sends a purge with those CIEs straight to the router, if that has an SA. Otherwise
 // the purge goes along the route to the router. If there is no route any more, the purge goes to
-// the address to which it went last.
+// the peer to which it went last.
 //
 // On the route, an NHS is preferred to a neighbour that only a shortcut wants. A router that has no
 // SA with this one takes the purge only from its NHS, or from the NBMA address at which it knows
 // this router, and that address may have changed.
 func (pg *Table) sendEntries(p *Request, flags packet.Flags, cies []packet.CIE) {
-	if peer := pg.peers.ByNBMA[p.NBMA]; peer != nil && peer.Secured &&
-		!pg.neighbors.Ambiguous(p.Dest, p.NBMA) {
-		p.Via = p.NBMA
+	if to := pg.peers.ByID[p.Peer]; to != nil && to.Secured && !p.Around &&
+		!pg.neighbors.Ambiguous(p.Dest, p.Peer) {
+		p.Via = p.Peer
 	} else if way, err := pg.neighbors.PathPastShortcuts(p.Dest); err == neighbors.PathOK {
-		p.Via = way.NBMA
+		p.Via = way.Peer
 	}
-	if p.Via.IsValid() && pg.Local.IsValid() {
+	if p.Via.IsValid() && pg.LocalTo(p.Via).IsValid() {
 		pg.sendCIEs(p.Dest, p.Via, p.ID, flags, cies)
 	}
 }
 
-// SendUnconfirmed sends one Purge Request straight to p.NBMA, and asks for no reply.
+// SendUnconfirmed sends one Purge Request straight to p.Peer, and asks for no reply.
 func (pg *Table) SendUnconfirmed(p *Request) {
-	pg.sendCIEs(p.Dest, p.NBMA, p.ID, packet.PurgeNoReply, purgeCIEs(p.Prefixes))
+	pg.sendCIEs(p.Dest, p.Peer, p.ID, packet.PurgeNoReply, purgeCIEs(p.Prefixes))
 }
 
 // purgeCIEs returns the CIEs that name prefixes in a Purge Request.
@@ -168,20 +178,20 @@ func purgeCIEs(prefixes []netip.Prefix) []packet.CIE {
 	return cies
 }
 
-// sendCIEs sends one Purge Request with those CIEs to an NBMA address.
+// sendCIEs sends one Purge Request with those CIEs to a peer.
 func (pg *Table) sendCIEs(
-	dest, nbma netip.Addr,
+	dest netip.Addr, peer peerid.ID,
 	id uint32,
 	flags packet.Flags,
 	cies []packet.CIE,
 ) {
-	pg.Send(nbma, &packet.Packet{
+	pg.Send(peer, &packet.Packet{
 		Type:           packet.PurgeRequest,
 		HopCount:       overlay.HopCount,
 		Flags:          flags,
 		RequestID:      id,
-		SourceNBMA:     pg.Local,
-		SourceProtocol: pg.Address(),
+		SourceNBMA:     pg.LocalTo(peer),
+		SourceProtocol: pg.AddressFor(dest),
 		DestProtocol:   dest,
 		CIEs:           cies,
 	})
@@ -198,7 +208,7 @@ func (pg *Table) PurgeReply(m *overlay.Message) {
 	switch {
 	case p == nil || p.Dest != m.DestProtocol:
 		pg.Drop(overlay.DropUnsolicited)
-	case m.From != p.Via && m.From != p.NBMA && !pg.peers.IsNHS(m.From):
+	case m.From != p.Via && m.From != p.Peer && !pg.peers.IsNHS(m.From):
 		pg.Drop(overlay.DropThirdParty)
 	case c != nil:
 		pg.batchAnswered(c)

@@ -14,6 +14,7 @@ import (
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/packet"
 )
@@ -32,21 +33,22 @@ func (f *fakeParts) Clients() iter.Seq[netip.Addr] {
 	return slices.Values(slices.SortedFunc(maps.Keys(f.clients), netip.Addr.Compare))
 }
 
-func (f *fakeParts) BindingAt(protocol netip.Addr) (netip.Addr, bool) {
+func (f *fakeParts) BindingAt(protocol netip.Addr) (peerid.ID, bool) {
 	nbma, is := f.clients[protocol]
-	return nbma, is
+	return peerid.At(nbma), is
 }
 
-func (f *fakeParts) UsableNHS() (protocol, nbma netip.Addr, ok bool) {
-	return addr("10.255.0.1"), addr("192.0.2.1"), true
+func (f *fakeParts) UsableNHS(netip.Addr) (protocol netip.Addr, peer peerid.ID, ok bool) {
+	return addr("10.255.0.1"), peerid.At(addr("192.0.2.1")), true
 }
 
 func (f *fakeParts) MissedRouter(netip.Prefix) bool      { return false }
-func (f *fakeParts) ReviseAdmission(netip.Addr)          {}
+func (f *fakeParts) ReviseAdmission(peerid.ID)           {}
 func (f *fakeParts) ReviewAskers(*peers.Peer) bool       { return false }
 func (f *fakeParts) PeerReady(*peers.Peer)               {}
-func (f *fakeParts) ReceivedFrom(netip.Addr, []byte)     {}
+func (f *fakeParts) ReceivedFrom(peerid.ID, []byte)      {}
 func (f *fakeParts) RouterKnown(netip.Prefix)            {}
+func (f *fakeParts) NeighborChanged(netip.Addr)          {}
 func (f *fakeParts) RouterRouted(host netip.Prefix) bool { return false }
 
 // sentPurge is a purge that the router under test sent.
@@ -90,7 +92,7 @@ func newFixture(t *testing.T, protected bool, clients int) *fixture {
 		for i := range clients {
 			protocol, nbma := client(i)
 			f.parts.clients[protocol] = nbma
-			ns.Want(new(neighbors.Claim), neighbors.RankBinding, protocol, nbma)
+			ns.Want(new(neighbors.Claim), neighbors.RankBinding, protocol, peerid.At(nbma))
 		}
 	})
 	return f
@@ -112,7 +114,7 @@ func (f *fixture) do(what func()) {
 	what()
 	f.RunAtEnd()
 	for _, p := range f.out.Packets {
-		sent := sentPurge{to: p.To, at: f.now.Sub(f.start)}
+		sent := sentPurge{to: p.To.Address(), at: f.now.Sub(f.start)}
 		if err := sent.Parse(slices.Clone(p.Data)); err != nil {
 			f.t.Fatalf("a purge cannot be parsed: %v", err)
 		}
@@ -139,7 +141,7 @@ func (f *fixture) reply(to sentPurge, from netip.Addr) {
 	f.t.Helper()
 	p := to.Packet
 	p.Type = packet.PurgeReply
-	f.do(func() { f.PurgeReply(&overlay.Message{Packet: &p, From: from}) })
+	f.do(func() { f.PurgeReply(&overlay.Message{Packet: &p, From: peerid.At(from)}) })
 }
 
 // times returns when the purges were sent.
@@ -176,7 +178,7 @@ func TestRepeatedUntilAnswered(t *testing.T) {
 			f := newFixture(t, false, 1)
 			f.Leaving = tt.leaving
 			protocol, nbma := client(0)
-			f.do(func() { f.TakeBack(protocol, nbma, lan) })
+			f.do(func() { f.TakeBack(protocol, peerid.At(nbma), lan) })
 			for range 60 {
 				if len(f.sent) == tt.answered && len(f.ByID) > 0 {
 					f.reply(f.sent[len(f.sent)-1], nbma)
@@ -221,8 +223,8 @@ func TestWhoseReplyCounts(t *testing.T) {
 			f := newFixture(t, false, 1)
 			nhs := &peers.Ref{Owner: peers.Unaffected{}}
 			f.do(func() {
-				f.peers.Refer(nhs, f.peers.At(addr("192.0.2.1")), peers.ForNHS, true)
-				f.TakeBack(protocol, nbma, lan)
+				f.peers.Refer(nhs, f.peers.At(peerid.At(addr("192.0.2.1"))), peers.ForNHS, true)
+				f.TakeBack(protocol, peerid.At(nbma), lan)
 			})
 			reply := f.sent[0]
 			reply.DestProtocol, reply.RequestID = tt.dest, reply.RequestID+tt.id
@@ -245,8 +247,8 @@ func TestFullTable(t *testing.T) {
 	f.Config.Limits.Answers = 1
 	protocol, nbma := client(0)
 	f.do(func() {
-		f.TakeBack(protocol, nbma, lan)
-		f.TakeBack(protocol, nbma, netip.MustParsePrefix("172.16.2.0/24"))
+		f.TakeBack(protocol, peerid.At(nbma), lan)
+		f.TakeBack(protocol, peerid.At(nbma), netip.MustParsePrefix("172.16.2.0/24"))
 	})
 	f.wait(time.Minute)
 	once := 0
@@ -282,13 +284,13 @@ func TestWhereAPurgeGoes(t *testing.T) {
 				if tt.shortcut {
 					rank = neighbors.RankShortcut
 				}
-				f.neighbors.Want(new(neighbors.Claim), rank, protocol, moved)
-				f.peers.PeerSecured(event.Peer{NBMA: nhs, Identity: "nhs"})
-				f.peers.PeerSecured(event.Peer{NBMA: moved, Identity: "other"})
+				f.neighbors.Want(new(neighbors.Claim), rank, protocol, peerid.At(moved))
+				f.peers.PeerSecured(event.Peer{ID: peerid.At(nhs), Identity: "nhs"})
+				f.peers.PeerSecured(event.Peer{ID: peerid.At(moved), Identity: "other"})
 				if tt.secured {
-					f.peers.PeerSecured(event.Peer{NBMA: nbma, Identity: "router"})
+					f.peers.PeerSecured(event.Peer{ID: peerid.At(nbma), Identity: "router"})
 				}
-				f.TakeBack(protocol, nbma, lan)
+				f.TakeBack(protocol, peerid.At(nbma), lan)
 			})
 			if len(f.sent) != 1 || f.sent[0].to != tt.want {
 				t.Errorf("sent %+v, want one purge to %s", f.sent, tt.want)
@@ -303,7 +305,7 @@ func TestRepeat(t *testing.T) {
 	f.do(func() {
 		for i := range 2 {
 			protocol, nbma := client(i)
-			f.TakeBack(protocol, nbma, lan)
+			f.TakeBack(protocol, peerid.At(nbma), lan)
 		}
 	})
 	f.wait(time.Second)

@@ -38,6 +38,9 @@ type revocations struct {
 	Waiting map[uint32]*recipient
 	// Queue has the clients that get a purge next, in order.
 	Queue []*recipient
+	// own has the purges that tell revoked clients of the end of their own registrations. They go
+	// before those of Queue, at the same pace.
+	own []*Request
 	// Tick sends the next burst.
 	Tick timers.Timer
 
@@ -70,18 +73,29 @@ const (
 	recipientInterval = 100 * time.Millisecond
 )
 
-// NoteRevoked records that the router with an overlay address and an NBMA address was revoked. The
+// NoteRevoked records that the router with an overlay address and an outer address was revoked. The
 // clients get purges about it. They are queued at the end of the call into the engine, when all
 // routers that the call revokes are known.
-func (pg *Table) NoteRevoked(protocol, nbma netip.Addr) {
+func (pg *Table) NoteRevoked(protocol, outer netip.Addr) {
 	r := &pg.Revocations
 	if len(r.Revoked) >= pg.Config.Limits.Bindings {
 		pg.Drop(overlay.DropTableFull) // the oldest goes: most clients have learned of it
 		r.Revoked = r.Revoked[1:]
 		r.first++
 	}
-	r.Revoked = append(r.Revoked, revoked{protocol: protocol, outer: pg.peers.Outer(nbma)})
-	if !r.pending {
+	r.Revoked = append(r.Revoked, revoked{protocol: protocol, outer: outer})
+	pg.notifySoon()
+}
+
+// TellRevoked sends p to the revoked client that p is for, at the pace of the purges to the others.
+func (pg *Table) TellRevoked(p *Request) {
+	pg.Revocations.own = append(pg.Revocations.own, p)
+	pg.notifySoon()
+}
+
+// notifySoon has notifyClients called at the end of the call into the engine.
+func (pg *Table) notifySoon() {
+	if r := &pg.Revocations; !r.pending {
 		r.pending = true
 		pg.AtEnd(pg.notifyClients)
 	}
@@ -129,7 +143,7 @@ func (pg *Table) requeue(c *recipient) {
 
 // scheduleRevoked sets the timer for the next burst, as early as the pace allows.
 func (pg *Table) scheduleRevoked(r *revocations) {
-	if len(r.Queue) > 0 && !r.Tick.IsSet() {
+	if len(r.Queue)+len(r.own) > 0 && !r.Tick.IsSet() {
 		pg.Timers.Set(&r.Tick, overlay.Later(pg.Now, r.pause))
 	}
 }
@@ -139,7 +153,13 @@ func (pg *Table) sendRevoked() {
 	r := &pg.Revocations
 	r.pause = pg.Now.Add(BurstInterval)
 	room := pg.purgeRoom()
-	for sent := 0; sent < Burst && len(r.Queue) > 0; {
+	sent := 0
+	for sent < Burst && len(r.own) > 0 {
+		if pg.sendOwn() {
+			sent++
+		}
+	}
+	for sent < Burst && len(r.Queue) > 0 {
 		c := r.Queue[0]
 		r.Queue[0] = nil
 		r.Queue = r.Queue[1:]
@@ -148,10 +168,24 @@ func (pg *Table) sendRevoked() {
 			sent++
 		}
 	}
-	if len(r.Recipients) == 0 {
+	if len(r.Recipients)+len(r.own) == 0 {
 		pg.EndRevocations()
 	}
 	pg.scheduleRevoked(r)
+}
+
+// sendOwn sends the next revoked client the purge about its own registration, and reports whether
+// it sent one: not to a client that has registered again or has lost its SA.
+func (pg *Table) sendOwn() bool {
+	r := &pg.Revocations
+	p := r.own[0]
+	r.own[0] = nil
+	r.own = r.own[1:]
+	if peer, _ := pg.parts.BindingAt(p.Dest); peer.IsValid() || !pg.peers.Secured(p.Peer) {
+		return false
+	}
+	pg.Start(p)
+	return true
 }
 
 // purgeRoom returns how many entries fit into one purge.
@@ -159,16 +193,17 @@ func (pg *Table) purgeRoom() int {
 	if pg.Config.MTU == 0 {
 		return overlay.MaxEntries
 	}
+	own := pg.LongestAddress()
 	size := func(entries int) int {
 		p := packet.Packet{
 			Type:           packet.PurgeRequest,
 			HopCount:       overlay.HopCount,
 			SourceNBMA:     pg.Local,
-			SourceProtocol: pg.Address(),
-			DestProtocol:   pg.Address(),
+			SourceProtocol: own,
+			DestProtocol:   own,
 		}
 		for range entries {
-			p.CIEs = append(p.CIEs, packet.CIE{Protocol: pg.Address(), NBMA: pg.Local})
+			p.CIEs = append(p.CIEs, packet.CIE{Protocol: own, NBMA: pg.Local})
 		}
 		pg.Authenticate(&p)
 		data, _ := p.Append(nil) // an error comes again, and is counted, when a purge is sent
@@ -186,7 +221,7 @@ func (pg *Table) sendBatch(c *recipient, room int) bool {
 	if c.tries == Tries {
 		pg.endBatch(c)
 	}
-	nbma, is := pg.parts.BindingAt(c.Dest)
+	peer, is := pg.parts.BindingAt(c.Dest)
 	if !is {
 		pg.forgetRecipient(c)
 		return false
@@ -205,9 +240,9 @@ func (pg *Table) sendBatch(c *recipient, room int) bool {
 		r.Waiting[c.ID] = c
 	}
 	c.tries++
-	c.NBMA = nbma
+	c.Peer = peer
 	pg.Timers.Set(&c.retry, pg.Now.Add(RetryInterval))
-	if !pg.peers.Secured(nbma) {
+	if !pg.peers.Secured(peer) {
 		return false
 	}
 	pg.sendEntries(&c.Request, 0, cies)
@@ -227,7 +262,11 @@ func (pg *Table) batch(c *recipient, room int) []packet.CIE {
 	cies := r.entries[:0]
 	for i := c.next; i < end && len(cies) < room; i++ {
 		x := &r.Revoked[i-r.first]
-		if nbma, _ := pg.parts.BindingAt(x.protocol); pg.peers.Outer(nbma) != x.outer {
+		if x.protocol.Is4() != c.Dest.Is4() {
+			continue // a router with both families has a recipient for each
+		}
+		if peer, _ := pg.parts.BindingAt(x.protocol); !peer.IsValid() ||
+			pg.peers.Outer(peer) != x.outer {
 			bits := uint8(x.protocol.BitLen())
 			cies = append(cies, packet.CIE{PrefixLength: bits, Protocol: x.protocol, NBMA: x.outer})
 			c.sentUpTo = i + 1
@@ -260,7 +299,7 @@ func (pg *Table) endBatch(c *recipient) {
 func (pg *Table) forgetRecipient(c *recipient) {
 	pg.endBatch(c)
 	delete(pg.Revocations.Recipients, c.Dest)
-	if len(pg.Revocations.Recipients) == 0 {
+	if len(pg.Revocations.Recipients)+len(pg.Revocations.own) == 0 {
 		pg.EndRevocations()
 	}
 }

@@ -186,7 +186,7 @@ func TestAFloodOfKeysIsLimitedAndLocksNobodyOut(t *testing.T) {
 	flood := 0
 	for s := range seconds {
 		for i := range 20 {
-			if l.Allow(afterSeconds(s), fmt.Sprintf("stranger %d.%d", s, i)) {
+			if l.Allow(afterSeconds(s), fmt.Sprintf("other %d.%d", s, i)) {
 				flood++
 			}
 		}

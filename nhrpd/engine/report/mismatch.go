@@ -3,6 +3,8 @@ package report
 import (
 	"net/netip"
 	"time"
+
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // MismatchKind is what does not fit between this router and another.
@@ -23,8 +25,8 @@ const (
 type Mismatch struct {
 	Kind      MismatchKind
 	Interface string
-	NBMA      netip.Addr // of the other router, or its peer ID
-	Real      netip.Addr // the outer address of the other router, where NBMA is a peer ID
+	Peer      peerid.ID  // the other router
+	Outer     netip.Addr // its outer address
 	Name      string     // of an NHS, as configured
 	Protocol  netip.Addr // the overlay address that the mismatch is about
 	Identity  string

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // SecurityState is the state of a peer's SA.
@@ -29,28 +30,65 @@ const (
 	NHSRegistering                 // the registration waits for the reply
 	NHSRegistered                  // the NHS has accepted the last registration
 	NHSRefused                     // the NHS replied with a NAK; repeated with back-off
+	NHSReserve                     // nothing is done, since as many as may be are used or tried
+)
+
+// NHSUse is what this router does with an NHS of several.
+type NHSUse uint8
+
+// The uses of an NHS.
+const (
+	UseReserve    NHSUse = iota // none: it is in reserve
+	UseProbing                  // tried in the background, and another one is used or tried
+	UseConnecting               // tried, and used as soon as it answers
+	UseReturning                // it answers, and is used at NHSStatus.Returns
+	UseInUse
 )
 
 // InterfaceStatus is a copy of an interface's state.
 type InterfaceStatus struct {
 	Name       string
-	Address    netip.Prefix     // our overlay address, with the prefix of the link
+	Address    netip.Prefix     // our first overlay address, with the prefix of the link
+	Second     netip.Prefix     // our overlay address of the other family; zero: there is none
 	NBMA       netip.Addr       // our own; zero: none
+	SecondNBMA netip.Addr       // our own of the other IP version; zero: none
 	PublicNBMA netip.Addr       // our address as an NHS sees it, if NAT changes it; else zero
 	Protected  bool             // IPsec is required of every peer
 	Left       bool             // this router has left the DMVPN
+	Draining   bool             // this router asks its clients away
 	NHS        []NHSStatus      // in the order of the configuration
 	Bindings   []BindingStatus  // by overlay address
 	Shortcuts  []ShortcutStatus // by prefix
 	Routers    []netip.Addr     // the overlay addresses to which host routes are wanted
-	Peers      []PeerStatus     // by NBMA address
+	HostTable  []netip.Addr     // those of Routers whose route is in the table for host routes
+	Peers      []PeerStatus     // by ID
+	Fill       Fill             // of the tables that have a limit
+	Authorizer *InquiryStatus   // nil: none is configured
 }
+
+// Fill is how many entries tables have that have a limit in the configuration.
+type Fill struct{ Bindings, Prefixes, Shortcuts, Answers, Held int }
 
 // NHSStatus is a copy of the state of one NHS.
 type NHSStatus struct {
-	Name       string
-	Protocol   netip.Addr
-	NBMA       netip.Addr
+	Name     string
+	NBMA     netip.Addr
+	Public   netip.Addr // our NBMA address as the NHS sees it, if NAT changes it; else zero
+	Priority uint8      // 0 is the best
+	Cluster  uint8
+	Use      NHSUse
+	Returns  time.Time // when it is used again; zero: it is used, or does not answer
+	Checks   uint64    // registrations sent early because data went to it and none came back
+
+	// RegistrationStatus is that of our first overlay address. Registrations has that of each.
+	RegistrationStatus
+	Registrations []RegistrationStatus
+}
+
+// RegistrationStatus is a copy of the state of the registration of one of our overlay addresses.
+type RegistrationStatus struct {
+	Address    netip.Addr // ours
+	Protocol   netip.Addr // the overlay address of the NHS; zero: not known
 	State      NHSState
 	Registered time.Time      // when the last reply came
 	Expires    time.Time      // when the registration ends without a refresh
@@ -58,21 +96,27 @@ type NHSStatus struct {
 	Attempts   int            // unanswered requests in a row
 	Asked      time.Time      // when the first unanswered request went; zero: there is none
 	Announced  []netip.Prefix // this router's prefixes that the NHS accepted
-	Error      string         // why this router is not registered, or not all prefixes are
+
+	// RoundTrip is the time from the last request that was answered and not repeated until its
+	// answer came. It is 0 if there was none.
+	RoundTrip time.Duration
+
+	Error string // why this router is not registered, or not all prefixes are
 }
 
 // BindingStatus is a copy of one binding of the server's cache.
 type BindingStatus struct {
 	Protocol     netip.Addr
-	NBMA         netip.Addr // where packets go, as observed
-	Real         netip.Addr // the outer address if NBMA is a peer ID; else zero
+	Peer         peerid.ID  // where packets go
+	Outer        netip.Addr // the outer address of that peer
 	ClientNBMA   netip.Addr // as the client says; differs behind NAT
 	Identity     string
 	Static       bool
 	Unique       bool
 	Secured      bool
 	MTU          uint16
-	Prefixes     []netip.Prefix // that the client announces, in order
+	Prefixes     []netip.Prefix // that the client announces and that lead to it, in order
+	Reserve      []netip.Prefix // that it announces and that lead to another client, in order
 	Routed       bool           // the routes to Prefixes are wanted
 	RegisteredAt time.Time
 	Expires      time.Time // zero: static
@@ -83,9 +127,11 @@ type ShortcutState uint8
 
 // The states of a shortcut, in the order in which it goes through them.
 const (
-	ShortcutResolving ShortcutState = iota // the request is out
-	ShortcutSecuring                       // the answer is there and waits for the SA
-	ShortcutUp                             // the neighbour and the route are wanted
+	ShortcutResolving  ShortcutState = iota // the request is out
+	ShortcutSecuring                        // the answer is there and waits for the SA
+	ShortcutProving                         // there is an SA; the path is being proven
+	ShortcutUp                              // the neighbour and the route are wanted
+	ShortcutImpossible                      // there is none; ShortcutStatus.Reason says why
 )
 
 // ShortcutStatus is a copy of one shortcut, or of a resolution under way.
@@ -93,29 +139,41 @@ type ShortcutStatus struct {
 	Prefix   netip.Prefix
 	Dest     netip.Addr // the destination that was asked for
 	NextHop  netip.Addr // overlay address of the router that the shortcut leads to
-	NBMA     netip.Addr // NBMA address of that router
-	Real     netip.Addr // the outer address if NBMA is a peer ID; else zero
+	Peer     peerid.ID  // that router
+	Outer    netip.Addr // its outer address
 	Identity string     // of the next hop; empty: not known
 	State    ShortcutState
 
-	// Routed reports whether a route is wanted. A shortcut to the next hop itself needs none: its
+	// Placement says which routes are wanted. A shortcut to the next hop itself needs none: its
 	// neighbour is enough.
-	Routed bool
+	Placement Placement
+	Routes    []netip.Prefix // of the wanted routes
 
+	Path    PathState // what is known of the path to the next hop
+	MTU     uint16    // of the routes; 0: that of the tunnel
 	Since   time.Time // when the present state began
 	Used    time.Time // when data last went out on the shortcut, as far as known
-	Expires time.Time // zero: not answered yet
+	Expires time.Time // zero: not answered yet; of an impossible one when it may be asked for again
+	Reason  string    // why an impossible shortcut is that; else empty
 }
 
 // PeerStatus is a copy of one peer's state.
 type PeerStatus struct {
 	event.Peer
-	State    SecurityState
-	Since    time.Time // when the present state began
-	Reasons  []string  // why the peer is wanted: nhs, binding, shortcut, resolution, answer
+	State   SecurityState
+	Since   time.Time // when the present state began
+	Reasons []string  // why the peer is wanted: nhs, binding, shortcut, resolution, answer
+
+	// Protocols has the overlay addresses of the router or the routers at the peer, in order, as
+	// far as NHRP knows them. A path that failed lately tells one, too.
+	Protocols []netip.Addr
+
 	In, Out  time.Time // when data last came from the peer, and went to it
 	Admitted bool      // the kernel is to take data from the peer
 	Error    string    // why the peer could not be secured
+
+	// Path is what is known of the direct path to the peer, if a shortcut uses it or did.
+	Path PathStatus
 
 	// Prohibited is why the peer may do nothing here although it has an SA. It is empty if the peer
 	// is authorized.
@@ -127,6 +185,12 @@ type Stats struct {
 	Received map[string]uint64 // by message type
 	Sent     map[string]uint64 // by message type
 	Dropped  map[string]uint64 // by drop reason
+
+	// Registered has the results that NHSs gave to our registrations, and Served those that this
+	// router gave to its clients', by the text of the code. A registration of several addresses or
+	// prefixes counts once for each.
+	Registered map[string]uint64
+	Served     map[string]uint64
 }
 
 // Saved is the state that outlives a restart of the daemon.
@@ -139,7 +203,9 @@ type Saved struct {
 type SavedInterface struct {
 	Name      string
 	NBMA      netip.Addr // this router's own, as the answers named it
+	Second    netip.Addr // its address of the other IP version; zero: none
 	Protected bool
+	SAGroup   string // of interfaces that share their SAs; empty: its own name
 	NHS       []SavedNHS
 	Bindings  []SavedBinding
 	Shortcuts []SavedShortcut
@@ -158,13 +224,15 @@ type SavedNHS struct {
 // SavedBinding is the binding of a client. Static maps are not saved.
 type SavedBinding struct {
 	Protocol   netip.Addr
-	NBMA       netip.Addr // where packets go, as observed
-	Real       netip.Addr // the outer address if NBMA is a peer ID; else zero
+	Peer       peerid.ID  // where packets go
+	Outer      netip.Addr // the outer address of that peer
 	ClientNBMA netip.Addr // as the client says; differs behind NAT
 	Identity   string     // empty: without IPsec
+	Sharers    []string   // further identities, of routers at the same address, whose it may be
 	Unique     bool
 	MTU        uint16
-	Prefixes   []netip.Prefix // that the client announces, in order
+	Prefixes   []netip.Prefix // that the client announces and that lead to it, in order
+	Reserve    []netip.Prefix // that it announces and that lead to another client, in order
 	Expires    time.Time
 }
 
@@ -173,10 +241,15 @@ type SavedShortcut struct {
 	Prefix   netip.Prefix
 	Dest     netip.Addr // the destination that was asked for
 	NextHop  netip.Addr // overlay address of the router that the shortcut leads to
-	NBMA     netip.Addr // NBMA address of that router
-	Real     netip.Addr // the outer address if NBMA is a peer ID; else zero
+	Peer     peerid.ID  // that router
+	Outer    netip.Addr // its outer address
 	Identity string     // of the next hop; empty: not known
-	Expires  time.Time
+
+	// Placement says which routes the kernel has. It is empty if there are none, and in the state
+	// that an earlier version saved.
+	Placement Placement
+
+	Expires time.Time
 }
 
 // SavedAnswer is an answer to a resolution request that the requester still relies on. It has to be

@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/report"
@@ -28,7 +29,7 @@ type Answer struct {
 
 	Dest    netip.Addr // the destination that was last asked for
 	Mapped  netip.Addr // the NBMA address given from a static map; zero: this router's own
-	unclear bool       // the SA at NBMA may be another router's than the requester's
+	unclear bool       // the SA with Peer may be another router's than the requester's
 
 	// ChargedTo is the router whose share of the answers this one counts for. It is zero in a
 	// restored answer, which counts for no share.
@@ -47,16 +48,16 @@ type Answer struct {
 	Expiry    timers.Timer     // takes the next step
 }
 
-// AnswerKey identifies an answer by its requester, its prefix and the requester's NBMA address.
-// Answers to one overlay address at several NBMA addresses may have gone to different routers. Each
-// of those gets a purge when the answer does not hold any more.
+// AnswerKey identifies an answer by its requester's overlay address, its prefix and the peer that
+// is the requester. Answers to one overlay address at several peers have gone to different routers.
+// Each of those gets a purge when the answer does not hold any more.
 type AnswerKey struct {
 	Requester netip.Addr   // overlay address
 	Prefix    netip.Prefix // what was answered
-	NBMA      netip.Addr   // of the requester
+	Peer      peerid.ID    // the requester
 }
 
-// Compare orders keys by requester, then by prefix, then by NBMA address.
+// Compare orders keys by requester, then by prefix, then by peer.
 func (k AnswerKey) Compare(o AnswerKey) int {
 	if c := k.Requester.Compare(o.Requester); c != 0 {
 		return c
@@ -64,14 +65,14 @@ func (k AnswerKey) Compare(o AnswerKey) int {
 	if c := k.Prefix.Compare(o.Prefix); c != 0 {
 		return c
 	}
-	return k.NBMA.Compare(o.NBMA)
+	return k.Peer.Compare(o.Peer)
 }
 
 // waitingRequest is a request that is answered when the SA with the requester is up.
 type waitingRequest struct {
 	dest netip.Addr
-	via  netip.Addr // the NBMA address that the request came from
-	raw  []byte     // the request as received
+	via  peerid.ID // the peer that the request came from
+	raw  []byte    // the request as received
 }
 
 // AnswerWait is how long a request waits for the SA with the requester.
@@ -111,23 +112,23 @@ func newResponder(n Needs, az *authority, rq *Requester, tr *Transit) Responder 
 	}
 }
 
-// answerFor returns the answer to a request from a requester at an NBMA address; it makes the
-// answer if there is none. The answer gives the NBMA address mapped, or if that is zero, this
-// router's own. It returns nil if there are too many answers, or too many for one router.
+// answerFor returns the answer to a request from a requester, which is peer; it makes the answer if
+// there is none. The answer gives the NBMA address mapped, or if that is zero, this router's own.
+// It returns nil if there are too many answers, or too many for one router.
 //
 // A relayed request counts against the relay's share; otherwise a client could exceed its limit by
 // inventing requesters. Requests from a trusted relay are the exception: each requester behind it
 // has a share of its own.
 func (rs *Responder) answerFor(
-	m *overlay.Message, prefix netip.Prefix, nbma, mapped netip.Addr,
+	m *overlay.Message, prefix netip.Prefix, peer peerid.ID, mapped netip.Addr,
 ) *Answer {
-	key := AnswerKey{Requester: m.SourceProtocol, Prefix: prefix, NBMA: nbma}
+	key := AnswerKey{Requester: m.SourceProtocol, Prefix: prefix, Peer: peer}
 	a := rs.Answers[key]
 	if a == nil {
 		relayed := rs.authority.trustsRelay(m.From)
 		holder := rs.Peers.HolderAt(m.From)
 		if relayed {
-			holder = rs.Peers.HolderAt(nbma)
+			holder = rs.Peers.HolderAt(peer)
 		}
 		if len(rs.Answers) >= rs.Config.Limits.Answers ||
 			rs.Charged[holder] >= rs.Config.Limits.AnswersOfOne() {
@@ -145,11 +146,11 @@ func (rs *Responder) answerFor(
 }
 
 // chargeRequester counts a relayed answer against the share of the identity that the SA with the
-// requester proves. Until then the answer counts against the share of the requester's NBMA address,
-// and one identity may have many such addresses. chargeRequester reports whether the identity's
-// share has room for the answer.
+// requester proves. Until then the answer counts against the share of the requester's ID, and one
+// identity may have many such addresses. chargeRequester reports whether the identity's share has
+// room for the answer.
 func (rs *Responder) chargeRequester(a *Answer) bool {
-	holder := rs.Peers.HolderAt(a.NBMA)
+	holder := rs.Peers.HolderAt(a.Peer)
 	if !a.relayed || a.ChargedTo == holder {
 		return true
 	}
@@ -184,26 +185,26 @@ func (rs *Responder) renew(a *Answer) {
 
 // admitAsker admits the requester of an answer.
 func (rs *Responder) admitAsker(a *Answer, as admission.As) {
-	vouched, before := a.Admission.NBMA.IsValid(), a.Admission.Identity
-	rs.Admissions.AdmitAsker(&a.Admission, a.NBMA, as, a.unclear)
+	vouched, before := a.Admission.Peer.IsValid(), a.Admission.Identity
+	rs.Admissions.AdmitAsker(&a.Admission, a.Peer, as, a.unclear)
 	if rs.unexpired(a) && (!vouched || a.Admission.Identity != before) {
 		rs.StateChanged()
 	}
 }
 
-// give answers the request that is being handled, by a reply to an NBMA address, and remembers the
-// answer for the holding time.
-func (rs *Responder) give(a *Answer, m *overlay.Message, to netip.Addr) {
+// give answers the request that is being handled, by a reply to a peer, and remembers the answer
+// for the holding time.
+func (rs *Responder) give(a *Answer, m *overlay.Message, to peerid.ID) {
 	dest := m.DestProtocol
 	a.waiting = slices.DeleteFunc(a.waiting, func(w waitingRequest) bool { return w.dest == dest })
 	rs.renew(a)
-	if rs.Peers.Secured(a.NBMA) {
-		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, false)
+	if rs.Peers.Secured(a.Peer) {
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.Peer), peers.ForAnswer, false)
 		rs.Timers.Set(&a.Expiry, a.Expires)
 	} else {
 		rs.Timers.Set(&a.Expiry, rs.Now.Add(requesterWait))
 	}
-	rs.sendAnswer(m, a.Prefix, to)
+	rs.sendAnswer(a, m, to)
 }
 
 // keepWaiting holds the request until the SA is up, and makes sure that one of the two routers
@@ -232,13 +233,15 @@ func (rs *Responder) keepWaiting(a *Answer, m *overlay.Message) {
 	if !first {
 		return
 	}
-	dial := rs.Client.BehindNAT() || rs.Local.Less(a.NBMA) || !rs.asking(a.Prefix, a.Requester)
+	outer := rs.Peers.Outer(a.Peer)
+	dial := rs.Client.BehindNAT(outer) || rs.LocalFor(outer).Less(a.Peer.Address()) ||
+		!rs.asking(a.Prefix, a.Requester)
 	a.giveUp, a.dialAt = rs.Now.Add(AnswerWait), rs.Now.Add(secondDialer)
 	if dial {
 		a.dialAt = a.giveUp
 	}
 	rs.Timers.Set(&a.Expiry, a.dialAt)
-	rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, dial)
+	rs.Peers.Refer(&a.Ref, rs.Peers.At(a.Peer), peers.ForAnswer, dial)
 }
 
 // asking reports whether this router has asked for a shortcut because of traffic from inside
@@ -261,7 +264,7 @@ func (rs *Responder) answerDue(a *Answer) {
 	switch {
 	case len(a.waiting) > 0 && rs.Now.Before(a.giveUp):
 		rs.Timers.Set(&a.Expiry, a.giveUp)
-		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, true)
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.Peer), peers.ForAnswer, true)
 	case len(a.waiting) > 0:
 		rs.giveUpAnswer(a)
 	case rs.Now.Before(a.Expires):
@@ -269,7 +272,22 @@ func (rs *Responder) answerDue(a *Answer) {
 		rs.Peers.Release(&a.Ref)
 		rs.Timers.Set(&a.Expiry, a.Expires)
 	default:
-		rs.DropAnswer(a)
+		rs.expire(a)
+	}
+}
+
+// expire ends an answer whose holding time is over. A requester that still uses its shortcut has
+// asked again before that. So if it has sent data here since the answer was given, and did not ask
+// again, the two clocks may have come apart: that of a virtual machine leaps when the machine goes
+// on after a pause. The requester would send here for the rest of the holding time by its own
+// clock, and the kernel would drop that, since the admission ends with the answer. So the requester
+// gets a purge. An idle requester gets none.
+func (rs *Responder) expire(a *Answer) {
+	p := rs.Peers.ByID[a.Peer]
+	used := p != nil && p.Secured && p.In.After(a.Expires.Add(-rs.Config.HoldingTime))
+	rs.DropAnswer(a)
+	if used {
+		rs.Purges.TakeBack(a.Requester, a.Peer, a.Prefix)
 	}
 }
 
@@ -282,7 +300,7 @@ func (rs *Responder) giveUpAnswer(a *Answer) {
 		Kind:    output.NoticeRejected,
 		Prefix:  a.Prefix,
 		NextHop: a.Requester,
-		NBMA:    a.NBMA,
+		Peer:    a.Peer,
 		Reason:  "resolution refused: no SA with the requester could be had",
 	})
 	for _, w := range waiting {
@@ -323,7 +341,7 @@ func (rs *Responder) withRequest(w waitingRequest, f func(*overlay.Message)) {
 
 // PeerSecured answers the requests that waited for the SA, by the routes as they are now.
 func (a *Answer) PeerSecured() {
-	if o := a.responder.Peers.ObjectToPath(a.NBMA, a.Requester); o.Raised() {
+	if o := a.responder.Peers.ObjectToPath(a.Peer, a.Requester); o.Raised() {
 		p := a.Ref.Peer
 		a.responder.takeBack(a)
 		a.responder.Peers.CloseUnwanted(p, o.Text)
@@ -378,21 +396,21 @@ func (a *Answer) PeerLostForGood() {
 
 // RulesChanged takes the answer back if the rules no longer allow a direct path to the requester.
 func (a *Answer) RulesChanged(p *peers.Peer) {
-	if a.responder.Peers.ObjectToPath(p.NBMA, a.Requester).Raised() {
+	if a.responder.Peers.ObjectToPath(p.ID, a.Requester).Raised() {
 		a.responder.takeBack(a)
 	}
 }
 
 // PeerMoved follows the requester to its new address.
 func (a *Answer) PeerMoved(to *peers.Peer, _ netip.Addr) {
-	a.responder.MoveAnswer(a, to.NBMA)
+	a.responder.MoveAnswer(a, to.ID)
 	a.responder.Peers.Refer(&a.Ref, to, a.Ref.Kind, a.Ref.Dial)
 }
 
-// PeerBack gives the answer to the requester, which is back with another peer ID.
+// PeerBack gives the answer to the requester, which is back with another mark.
 func (a *Answer) PeerBack(old, p *peers.Peer) {
-	if peers.Parked(old.NBMA) && old.IKE.Identity == p.IKE.Identity {
-		a.responder.MoveAnswer(a, p.NBMA)
+	if old.ID.IsParked() && old.IKE.Identity == p.IKE.Identity {
+		a.responder.MoveAnswer(a, p.ID)
 		a.responder.Peers.Refer(&a.Ref, p, peers.ForAnswer, false)
 	}
 }
@@ -428,7 +446,7 @@ func (rs *Responder) DropAnswer(a *Answer) {
 func (rs *Responder) stillRight(a *Answer) bool {
 	if a.Mapped.IsValid() {
 		b := rs.Server.Bindings[a.Dest]
-		return b != nil && b.Static && b.NBMA == a.Mapped
+		return b != nil && b.Static && b.Peer == peerid.At(a.Mapped)
 	}
 	prefix, ours := rs.Neighbors.Egress(a.Dest)
 	return ours && prefix.Bits() <= a.Prefix.Bits()
@@ -450,7 +468,21 @@ func (rs *Responder) ReviewAnswers(touched func(netip.Prefix) bool) {
 
 // takeBack drops an answer and sends the requester a purge, if the answer was given. The requests
 // that wait for the answer are handled again, by the present state.
-func (rs *Responder) takeBack(a *Answer) {
+func (rs *Responder) takeBack(a *Answer) { rs.takeBackBy(a, rs.Purges.TakeBack) }
+
+// PathDead takes back the answers to a peer, since the direct path to it carries nothing: the peer
+// would find that out later by itself, and send there until then.
+func (rs *Responder) PathDead(peer peerid.ID) {
+	for _, a := range ordered.ValuesIf(rs.Answers, AnswerKey.Compare,
+		func(a *Answer) bool { return a.Peer == peer && rs.unexpired(a) }) {
+		rs.takeBackBy(a, rs.Purges.TakeBackAround)
+	}
+}
+
+// takeBackBy takes back an answer with a purge that purge sends.
+func (rs *Responder) takeBackBy(
+	a *Answer, purge func(requester netip.Addr, peer peerid.ID, prefix netip.Prefix),
+) {
 	given := rs.Now.Before(a.Expires)
 	waiting := a.waiting
 	a.waiting = nil
@@ -461,44 +493,41 @@ func (rs *Responder) takeBack(a *Answer) {
 	}
 	rs.DropAnswer(a)
 	if given {
-		rs.Purges.TakeBack(a.Requester, a.NBMA, a.Prefix)
+		purge(a.Requester, a.Peer, a.Prefix)
 	}
 	for _, w := range waiting {
 		rs.withRequest(w, rs.ResolutionRequest)
 	}
 }
 
-// MoveAnswer changes an answer whose requester is at another NBMA address now. An answer that was
-// already there for that address, requester and prefix is merged into it.
-func (rs *Responder) MoveAnswer(a *Answer, nbma netip.Addr) {
+// MoveAnswer changes an answer whose requester is another peer now. An answer that was already
+// there for that peer, requester and prefix is merged into it.
+func (rs *Responder) MoveAnswer(a *Answer, to peerid.ID) {
 	rs.StateChanged()
 	delete(rs.Answers, a.AnswerKey)
-	a.NBMA = nbma
+	a.Peer = to
 	if there := rs.Answers[a.AnswerKey]; there != nil {
 		a.Expires = overlay.Later(a.Expires, there.Expires)
 		rs.DropAnswer(there)
 	}
 	rs.Answers[a.AnswerKey] = a
-	if a.Admission.NBMA.IsValid() {
+	if a.Admission.Peer.IsValid() {
 		// The requester moved, and its identity is the same.
-		rs.Admissions.AdmitIdentity(&a.Admission, nbma, a.Admission.As, a.Admission.Identity)
+		rs.Admissions.AdmitIdentity(&a.Admission, to, a.Admission.As, a.Admission.Identity)
 	}
 }
 
-// Park moves an answer from the lost peer ID of its requester to the parked peer that succeeds it.
-// Successors has the parked peers by lost peer ID. The answer is dropped if the requester's SA went
-// before, and lost is nil: that requester does not use the answer any more.
-func (rs *Responder) Park(a *Answer, lost *peers.Peer, successors map[netip.Addr]*peers.Peer) {
+// Park moves an answer from its requester, a marked peer that was lost, to the parked peer that
+// succeeds it. successors has the parked peers by lost peer. The answer is dropped if the
+// requester's SA went before, and lost is nil: that requester does not use the answer any more.
+func (rs *Responder) Park(a *Answer, lost *peers.Peer, successors map[peerid.ID]*peers.Peer) {
 	a.waiting = nil // the requester will ask again
-	var to *peers.Peer
-	if lost != nil && rs.Now.Before(a.Expires) {
-		to = rs.Peers.Successor(lost, successors)
-	}
-	if to == nil {
+	if lost == nil || !rs.Now.Before(a.Expires) {
 		rs.DropAnswer(a)
 		return
 	}
-	rs.MoveAnswer(a, to.NBMA)
+	to := rs.Peers.Successor(lost, successors)
+	rs.MoveAnswer(a, to.ID)
 	rs.Peers.Refer(&a.Ref, to, peers.ForAnswer, false)
 	rs.Timers.Set(&a.Expiry, a.Expires)
 }
@@ -516,11 +545,11 @@ func (rs *Responder) TakeAllBack() {
 func (a *Answer) Saved() report.SavedAnswer {
 	return report.SavedAnswer{
 		Requester: a.Requester,
-		NBMA:      a.responder.Peers.Outer(a.NBMA),
+		NBMA:      a.responder.Peers.Outer(a.Peer),
 		Prefix:    a.Prefix,
 		Dest:      a.Dest,
 		Mapped:    a.Mapped,
-		Vouched:   a.Admission.NBMA.IsValid(),
+		Vouched:   a.Admission.Peer.IsValid(),
 		Identity:  a.Admission.Identity,
 		Expires:   a.responder.OnClock(a.Expires),
 	}

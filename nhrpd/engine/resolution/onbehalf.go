@@ -5,6 +5,7 @@ import (
 
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/server"
 )
@@ -17,16 +18,16 @@ import (
 // the packet: the router may be known to its own hub only.
 type authority struct{ Needs }
 
-// trustsRelay reports whether the router at an NBMA address is trusted to name the sender of what
-// it passes on. The trusted routers are our NHSs, and the routers with a static map, which the
-// administrator configured. Without IPsec no sender is proven, so every router is trusted.
-func (az *authority) trustsRelay(nbma netip.Addr) bool {
-	return !az.Config.Protected || az.Peers.IsNHS(nbma) || az.hasMap(nbma)
+// trustsRelay reports whether a peer is trusted to name the sender of what it passes on. The
+// trusted routers are our NHSs, and the routers with a static map, which the administrator
+// configured. Without IPsec no sender is proven, so every router is trusted.
+func (az *authority) trustsRelay(id peerid.ID) bool {
+	return !az.Config.Protected || az.Peers.IsNHS(id) || az.hasMap(id)
 }
 
-// hasMap reports whether the router at an NBMA address has a static map.
-func (az *authority) hasMap(nbma netip.Addr) bool {
-	p := az.Peers.ByNBMA[nbma]
+// hasMap reports whether a peer has a static map.
+func (az *authority) hasMap(id peerid.ID) bool {
+	p := az.Peers.ByID[id]
 	if p == nil || !p.Has(peers.ForBinding) {
 		return false
 	}
@@ -47,29 +48,29 @@ func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) boo
 	case az.Client.IsNHSElsewhere(protocol, m.From):
 		return true
 	case b != nil:
-		return b.NBMA != m.From && (b.Static || !b.MayBe(az.Peers.Proven(m.From)))
+		return b.Peer != m.From && (b.Static || !b.MayBe(az.Peers.Proven(m.From)))
 	}
 	return az.Server.OwnedByOther(m, protocol)
 }
 
-// divertsAnswer reports whether the answer to a Resolution Request, which would go to nbma, would
+// divertsAnswer reports whether the answer to a Resolution Request, which would go to a peer, would
 // not reach the router that the request names as its source. A router that passes on a request may
 // name that source if the answer goes to the NBMA address from which the source registered.
-func (az *authority) divertsAnswer(m *overlay.Message, nbma netip.Addr) bool {
+func (az *authority) divertsAnswer(m *overlay.Message, to peerid.ID) bool {
 	switch b := az.Server.Bindings[m.SourceProtocol]; {
 	case az.trustsRelay(m.From):
 		return false
-	case nbma == m.From || nbma == az.Peers.Outer(m.From):
+	case to == m.From || to == peerid.At(az.Peers.Outer(m.From)):
 		return az.belongsToOther(m, m.SourceProtocol)
 	case b != nil:
-		return nbma != b.NBMA && nbma != az.Peers.Outer(b.NBMA)
+		return to != b.Peer && to != peerid.At(az.Peers.Outer(b.Peer))
 	}
 	return az.belongsToOther(m, m.SourceProtocol)
 }
 
-// answerGoesTo returns the NBMA address to which the router that gets a Resolution Request next
-// will send its answer.
-func (az *authority) answerGoesTo(m *overlay.Message) netip.Addr {
+// answerGoesTo returns the peer to which the router that gets a Resolution Request next will send
+// its answer.
+func (az *authority) answerGoesTo(m *overlay.Message) peerid.ID {
 	nbma := overlay.NATAddress(m.Packet, m.SourceProtocol)
 	if !nbma.IsValid() {
 		nbma = m.SourceNBMA

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // The hub trusts its NHS and the router with a static map to name the sender of what they pass on.
@@ -21,7 +22,7 @@ func TestTrustsRelay(t *testing.T) {
 		{spoke1NBMA, false, true},
 	} {
 		h := newHub(t, func(c *overlay.InterfaceConfig) { c.Protected = tt.protected })
-		if got := h.authority.trustsRelay(addr(tt.nbma)); got != tt.want {
+		if got := h.authority.trustsRelay(peerid.At(addr(tt.nbma))); got != tt.want {
 			t.Errorf("%s with IPsec %t: trusted %t, want %t", tt.nbma, tt.protected, got, tt.want)
 		}
 	}
@@ -63,7 +64,7 @@ func TestAddressOfAClientThatMoved(t *testing.T) {
 	if h.authority.belongsToOther(m, addr(spoke1Protocol)) {
 		t.Error("the address belongs to another router, want it to belong to the proven identity")
 	}
-	if h.authority.divertsAnswer(m, addr(malloryNBMA)) {
+	if h.authority.divertsAnswer(m, peerid.At(addr(malloryNBMA))) {
 		t.Error("the answer is diverted, want it to reach the proven identity")
 	}
 	h.server.Bindings[addr(mappedProtocol)].Identity = "mallory"
@@ -93,7 +94,7 @@ func TestDivertsAnswer(t *testing.T) {
 		{"another's, elsewhere, by the NHS", upperNBMA, spoke1Protocol, "192.0.2.200", false},
 	} {
 		m := h.message(t, tt.from, request(tt.answer, tt.protocol, "172.16.2.10"))
-		if got := h.authority.divertsAnswer(m, addr(tt.answer)); got != tt.want {
+		if got := h.authority.divertsAnswer(m, peerid.At(addr(tt.answer))); got != tt.want {
 			t.Errorf("%s: diverts the answer %t, want %t", tt.name, got, tt.want)
 		}
 	}
@@ -103,12 +104,13 @@ func TestDivertsAnswer(t *testing.T) {
 func TestAnswerGoesTo(t *testing.T) {
 	h := newHub(t)
 	p := request("10.1.2.3", spoke1Protocol, "172.16.2.10")
-	if got := h.authority.answerGoesTo(h.message(t, spoke1NBMA, p)); got != addr("10.1.2.3") {
+	if got := h.authority.answerGoesTo(h.message(t, spoke1NBMA, p)); got != peerid.At(addr("10.1.2.3")) {
 		t.Errorf("without an entry: want the source 10.1.2.3, have %s", got)
 	}
 	p.Extensions[3].CIEs = append(p.Extensions[3].CIEs,
 		overlay.NATCIE(addr(spoke1Protocol), addr(spoke1NBMA)))
-	if got := h.authority.answerGoesTo(h.message(t, spoke1NBMA, p)); got != addr(spoke1NBMA) {
+	got := h.authority.answerGoesTo(h.message(t, spoke1NBMA, p))
+	if got != peerid.At(addr(spoke1NBMA)) {
 		t.Errorf("with an entry: want %s, have %s", spoke1NBMA, got)
 	}
 }

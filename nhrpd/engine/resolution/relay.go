@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
@@ -117,7 +118,8 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 		if r == nil {
 			rl.newRelay(protocol)
 		}
-		rl.requester.resolve(packet.Inner{Source: rl.Address(), Dest: protocol}, way)
+		rl.requester.noteIndication(protocol, netip.Addr{}, "")
+		rl.requester.resolve(packet.Inner{Source: rl.AddressFor(protocol), Dest: protocol}, way)
 	}
 }
 
@@ -125,7 +127,7 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 func (rl *Relays) pathToMissed(protocol netip.Addr) (neighbors.Path, neighbors.PathError) {
 	way, fault := rl.Neighbors.PathTo(protocol)
 	if fault != neighbors.PathNoRoute && fault != neighbors.PathElsewhere ||
-		rl.OverlayRange().IsValid() {
+		rl.OverlayRange(protocol).IsValid() {
 		return way, fault
 	}
 	// The overlay's range is not known, and no route leads to the address. So it is the next hop of
@@ -142,7 +144,7 @@ func (rl *Relays) pathToMissed(protocol netip.Addr) (neighbors.Path, neighbors.P
 // answer a moment ago: then the relay is used at once, unless the NHS said that nobody has the
 // address.
 func (rl *Relays) relayUnasked(protocol netip.Addr) {
-	asking := rl.requester.covering(protocol) != nil
+	asking := rl.requester.Covering(protocol) != nil
 	if !asking && rl.requester.Unresolved[protocol].nobody {
 		return
 	}
@@ -203,27 +205,30 @@ func (rl *Relays) relayDue(r *Relay) {
 }
 
 // useRelay sends the traffic through the first NHS that has registered this router. If there is
-// none, the router cannot be reached at all, and the relay ends.
+// none, the router cannot be reached at all. A relay that was in use is remembered then, so that
+// traffic goes through the next NHS as soon as that has registered this router; another one ends.
 func (rl *Relays) useRelay(r *Relay) {
-	for _, n := range rl.Client.NHS {
-		if !n.Usable() {
-			continue
-		}
-		if r.neighbor.NBMA != n.NBMA {
+	for n := range rl.Client.Usable(r.protocol) {
+		if r.neighbor.Peer != n.ID() {
 			rl.Notice(output.Notice{
 				Kind:    output.NoticeRelayed,
 				Prefix:  overlay.HostPrefix(r.protocol),
 				NextHop: n.Protocol,
-				NBMA:    n.NBMA,
+				Peer:    n.ID(),
 				Reason:  "the router cannot be reached directly for now",
 			})
 		}
 		r.needed = true
-		rl.Neighbors.Want(&r.neighbor, neighbors.RankRelay, r.protocol, n.NBMA)
+		rl.Neighbors.Want(&r.neighbor, neighbors.RankRelay, r.protocol, n.ID())
 		rl.Timers.Set(&r.step, rl.Now.Add(RelayTime))
 		return
 	}
-	rl.DropRelay(r)
+	if !r.needed {
+		rl.DropRelay(r)
+		return
+	}
+	rl.Neighbors.Withdraw(&r.neighbor)
+	rl.Timers.Set(&r.step, rl.Now.Add(RelayMemory))
 }
 
 // DropRelay ends and forgets a relay.
@@ -245,19 +250,18 @@ func (rl *Relays) relayUnresolved(dest netip.Addr) {
 
 // MoveRelaysFrom has the relays through a lost NHS go through the next NHS. The caller has made
 // sure that the lost NHS is no longer usable.
-func (rl *Relays) MoveRelaysFrom(nbma netip.Addr) {
+func (rl *Relays) MoveRelaysFrom(nhs peerid.ID) {
 	through := func(r *Relay) bool {
-		return r.neighbor.Protocol.IsValid() && r.neighbor.NBMA == nbma
+		return r.neighbor.Protocol.IsValid() && r.neighbor.Peer == nhs
 	}
 	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, through) {
 		rl.useRelay(r)
 	}
 }
 
-// DropRelaysBy ends the relays through the NHS at an NBMA address; the zero address stands for all
-// relays.
-func (rl *Relays) DropRelaysBy(nbma netip.Addr) {
-	through := func(r *Relay) bool { return !nbma.IsValid() || r.neighbor.NBMA == nbma }
+// DropRelaysBy ends the relays through an NHS; the zero ID stands for all relays.
+func (rl *Relays) DropRelaysBy(nhs peerid.ID) {
+	through := func(r *Relay) bool { return !nhs.IsValid() || r.neighbor.Peer == nhs }
 	for _, r := range ordered.ValuesIf(rl.ByProtocol, ordered.ByAddr, through) {
 		rl.DropRelay(r)
 	}

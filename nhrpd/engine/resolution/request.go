@@ -1,7 +1,10 @@
 package resolution
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/neighbors"
@@ -9,6 +12,7 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
@@ -21,9 +25,20 @@ var askIntervals = [...]time.Duration{
 	7 * time.Second, 7 * time.Second, 7 * time.Second,
 }
 
+// checkAfter is after how many unanswered sendings of a request this router registers anew with the
+// NHS that the request went to.
+const checkAfter = 2
+
 // UnresolvedTime is how long the engine does not ask again for a destination that had no usable
 // answer.
 const UnresolvedTime = 10 * time.Second
+
+// ImpossibleTime is the same for a destination whose router has no IP version in common with this
+// one: only a change of an underlay changes that.
+const ImpossibleTime = time.Minute
+
+// noCommonVersion is why there is no shortcut to such a destination, for the status.
+const noCommonVersion = "no IP version in common"
 
 // askFor sends a new request for the shortcut's destination.
 func (rq *Requester) askFor(s *Shortcut) {
@@ -37,37 +52,52 @@ func (rq *Requester) askFor(s *Shortcut) {
 func (rq *Requester) sendRequest(s *Shortcut) {
 	rq.Timers.Set(&s.ask, rq.Now.Add(askIntervals[s.attempts]))
 	way, err := rq.Neighbors.PathPastShortcuts(s.dest)
-	if err != neighbors.PathOK || !rq.Local.IsValid() {
+	if err != neighbors.PathOK || !rq.LocalTo(way.Peer).IsValid() {
 		return // a later repetition may find a path
 	}
-	s.Via, s.sentNBMA = way.NBMA, rq.Local
+	s.Via, s.sentNBMA = way.Peer, rq.LocalTo(way.Peer)
+	rq.noteSent(s, way.NextHop)
 	p := packet.Packet{
 		Type:     packet.ResolutionRequest,
 		HopCount: overlay.HopCount,
 		Flags: packet.ResolutionRouter | packet.ResolutionAuthoritative |
 			packet.ResolutionSourceStable | packet.FlagNAT,
 		RequestID:      s.RequestID,
-		SourceNBMA:     rq.Local,
-		SourceProtocol: rq.Address(),
+		SourceNBMA:     s.sentNBMA,
+		SourceProtocol: rq.AddressFor(s.dest),
 		DestProtocol:   s.dest,
 		// Prefix length 0: any prefix will do (RFC 2332 §5.2.1).
 		CIEs: []packet.CIE{
 			{MTU: rq.Config.MTU, HoldingTime: overlay.Seconds(rq.Config.HoldingTime)},
 		},
-		Extensions: rq.EmptyExtensions(rq.Client.PublicCIE()...),
+		Extensions: rq.EmptyExtensions(rq.Client.PublicCIE(s.dest, s.sentNBMA)...),
 	}
-	rq.Send(way.NBMA, &p)
+	if ext, is := rq.vendorExtension(s.sentNBMA); is {
+		p.Extensions = append(p.Extensions, ext)
+	}
+	rq.Send(way.Peer, &p)
+}
+
+// vendorExtension returns our vendor-private extension of a request that names us by an NBMA
+// address, if there is something to say: that this router would probe the path, and which address
+// of the other IP version it has.
+func (rq *Requester) vendorExtension(nbma netip.Addr) (ext packet.Extension, is bool) {
+	kind, other := packet.VendorRequester, rq.Client.OtherNBMA(nbma)
+	if rq.Config.Paths.Prove {
+		kind = packet.VendorOffer
+	}
+	return packet.VendorExtension(kind, other), rq.Config.Paths.Prove || other.IsValid()
 }
 
 // HaveVouched asks again through an NHS if the question for a shortcut went to its next hop itself,
 // because no NHS was usable. The next hop takes data only from routers that an NHS or a client
 // vouches for, and it may have forgotten this router when the SA went.
 func (rq *Requester) HaveVouched(s *Shortcut) {
-	if s.State != report.ShortcutUp || s.asking || s.Via != s.NBMA {
+	if s.State != report.ShortcutUp || s.asking || s.Via != s.Peer {
 		return
 	}
 	if way, err := rq.Neighbors.PathPastShortcuts(s.dest); err == neighbors.PathOK &&
-		way.ByNHS && way.NBMA != s.NBMA {
+		way.ByNHS && way.Peer != s.Peer {
 		rq.askFor(s)
 	}
 }
@@ -75,13 +105,16 @@ func (rq *Requester) HaveVouched(s *Shortcut) {
 // askAgain repeats a request that had no answer, or gives it up after the last interval.
 func (rq *Requester) askAgain(s *Shortcut) {
 	s.attempts++
+	if s.attempts == checkAfter {
+		rq.Client.Check(s.Via)
+	}
 	switch {
 	case s.attempts < len(askIntervals):
 		rq.sendRequest(s)
 	case s.State == report.ShortcutUp:
 		rq.endAsking(s) // the shortcut stays for its holding time
 	default:
-		rq.Unresolve(s, "nobody answered the resolution request")
+		rq.Unresolve(s, report.OutcomeUnanswered, "nobody answered the resolution request")
 	}
 }
 
@@ -97,15 +130,23 @@ func (rq *Requester) endAsking(s *Shortcut) {
 
 // Unresolve ends a question that had no usable answer, and logs why. The engine does not ask for
 // the destination again for UnresolvedTime.
-func (rq *Requester) Unresolve(s *Shortcut, reason string) {
-	rq.rememberUnresolved(s.dest)
+func (rq *Requester) Unresolve(s *Shortcut, outcome report.Outcome, reason string) {
+	rq.unresolveUntil(s, outcome, reason, rq.Now.Add(UnresolvedTime))
+}
+
+// unresolveUntil does what Unresolve does, for another time than UnresolvedTime.
+func (rq *Requester) unresolveUntil(
+	s *Shortcut, outcome report.Outcome, reason string, until time.Time,
+) {
+	rq.rememberUnresolved(s.dest, until)
 	rq.EndShortcut(s, reason)
+	rq.noteOutcome(s.dest, outcome, reason)
 	rq.relays.relayUnresolved(s.dest)
 }
 
-// rememberUnresolved records a destination that had no usable answer. If the table is full, it
-// first removes what has expired, unless it is not yet the time unresolvedSweep.
-func (rq *Requester) rememberUnresolved(dest netip.Addr) {
+// rememberUnresolved records a destination that had no usable answer until a time. If the table is
+// full, it first removes what has expired, unless it is not yet the time unresolvedSweep.
+func (rq *Requester) rememberUnresolved(dest netip.Addr, until time.Time) {
 	if len(rq.Unresolved) >= rq.Config.Limits.Shortcuts && !rq.Now.Before(rq.unresolvedSweep) {
 		next := rq.Now.Add(UnresolvedTime)
 		for addr, u := range rq.Unresolved {
@@ -118,14 +159,35 @@ func (rq *Requester) rememberUnresolved(dest netip.Addr) {
 		rq.unresolvedSweep = next
 	}
 	if len(rq.Unresolved) < rq.Config.Limits.Shortcuts {
-		rq.Unresolved[dest] = unresolved{until: rq.Now.Add(UnresolvedTime)}
+		rq.Unresolved[dest] = unresolved{until: until}
 	}
 }
 
 // unresolved is a destination that had no usable answer.
 type unresolved struct {
 	until  time.Time
-	nobody bool // the answer was that no router has the address
+	nobody bool      // the answer was that no router has the address
+	since  time.Time // when the answer came
+	why    string    // why there can be no shortcut, for the status; empty: the status does not say
+}
+
+// Impossible returns what the status shows of the destinations to which there can be no shortcut,
+// in the order of their addresses.
+func (rq *Requester) Impossible() []report.ShortcutStatus {
+	var list []report.ShortcutStatus
+	for _, dest := range slices.SortedFunc(maps.Keys(rq.Unresolved), netip.Addr.Compare) {
+		if u := rq.Unresolved[dest]; u.why != "" && rq.Now.Before(u.until) {
+			list = append(list, report.ShortcutStatus{Prefix: overlay.HostPrefix(dest), Dest: dest,
+				State: report.ShortcutImpossible, Since: u.since, Expires: u.until, Reason: u.why})
+		}
+	}
+	return list
+}
+
+// ForgetImpossible has the engine ask again for the destinations to which there could be no
+// shortcut, after an address of the underlay has changed.
+func (rq *Requester) ForgetImpossible() {
+	maps.DeleteFunc(rq.Unresolved, func(_ netip.Addr, u unresolved) bool { return u.why != "" })
 }
 
 // mayAsk reports whether the engine may ask for a destination now: the destination is not
@@ -136,13 +198,13 @@ func (rq *Requester) mayAsk(dest netip.Addr) bool {
 		return false
 	}
 	delete(rq.Unresolved, dest)
-	return rq.covering(dest) == nil
+	return rq.Covering(dest) == nil
 }
 
 // answeredBefore reports whether a reply answers a request that has led to a shortcut already.
 // Requests are repeated, so answers are too.
 func (rq *Requester) answeredBefore(m *overlay.Message) bool {
-	s := rq.covering(m.DestProtocol)
+	s := rq.Covering(m.DestProtocol)
 	return s != nil && !s.asking && s.RequestID == m.RequestID
 }
 
@@ -162,26 +224,74 @@ func (rq *Requester) ResolutionReply(m *overlay.Message) {
 		return
 	}
 	asked := m.From == s.Via || rq.Peers.IsNHS(m.From)
+	rq.noteReply(s, m)
 	switch cie := &m.CIEs[0]; {
 	case cie.Code == packet.CodeSuccess:
 		rq.take(s, m, asked)
-	case asked || s.State == report.ShortcutUp:
-		rq.refused(s, cie.Code)
-	default:
+	case !asked && s.State != report.ShortcutUp:
 		rq.Drop(overlay.DropThirdParty)
+	case rq.StaysDespite(s, m):
+	default:
+		rq.refused(s, m)
 	}
 }
 
+// StaysDespite reports whether a shortcut that is up stays although its question got a NAK or an
+// Error Indication: because the sender knows no way to the destination. A hub that came back is in
+// that state until its clients and its routing protocol are back, too. The message then counts as
+// no answer, and the question is repeated. Without the shortcut the packets would go to that
+// sender, which would drop them.
+//
+// The router that the shortcut leads to, or that answered for it, knows better: its word counts.
+func (rq *Requester) StaysDespite(s *Shortcut, m *overlay.Message) bool {
+	origin := m.Origin()
+	better := m.From == s.Peer || origin.IsValid() && s.AnsweredBy(origin)
+	if s.State != report.ShortcutUp || better || !knowsNoWay(m) {
+		return false
+	}
+	rq.Drop(overlay.DropNoWay)
+	return true
+}
+
+// knowsNoWay reports whether a NAK or an Error Indication says that a question could not go on.
+func knowsNoWay(m *overlay.Message) bool {
+	if m.Type == packet.ResolutionReply {
+		return m.CIEs[0].Code == packet.CodeNoBinding
+	}
+	switch m.ErrorCode {
+	case packet.ErrorProtocolUnreachable, packet.ErrorLoop, packet.ErrorHopCount:
+		return true
+	}
+	return false
+}
+
 // refused handles a NAK for the question of a shortcut.
-func (rq *Requester) refused(s *Shortcut, code packet.Code) {
+func (rq *Requester) refused(s *Shortcut, m *overlay.Message) {
+	code := m.CIEs[0].Code
 	nobody := code == packet.CodeNoBinding
 	if r := rq.relays.ByProtocol[s.dest]; r != nil && nobody {
 		rq.relays.DropRelay(r) // no router has the address, so the NHS knows no way either
 	}
-	rq.Unresolve(s, "the answer is no: "+code.String())
-	if u, ok := rq.Unresolved[s.dest]; ok {
-		rq.Unresolved[s.dest] = unresolved{until: u.until, nobody: nobody}
+	reason, until, why := "the answer is no: "+code.String(), rq.Now.Add(UnresolvedTime), ""
+	outcome := report.OutcomeRefused
+	if lacksVersion(m) {
+		outcome = report.OutcomeNoVersion
+		until, why = rq.Now.Add(ImpossibleTime), noCommonVersion
+		reason = fmt.Sprintf("no IP version in common: the router there has no NBMA address "+
+			"of the IP version of ours, %s; traffic stays on the hub", m.SourceNBMA)
 	}
+	rq.unresolveUntil(s, outcome, reason, until)
+	if _, ok := rq.Unresolved[s.dest]; ok {
+		rq.Unresolved[s.dest] = unresolved{until: until, nobody: nobody, since: rq.Now, why: why}
+	}
+}
+
+// lacksVersion reports whether the router that refused a question has no NBMA address of the IP
+// version of the packet's addresses: its record in the Responder extension then has none.
+func lacksVersion(m *overlay.Message) bool {
+	ext := m.Extension(packet.ExtensionResponder)
+	return m.CIEs[0].Code == packet.CodeProhibited && ext != nil && len(ext.CIEs) == 1 &&
+		ext.CIEs[0].Protocol.IsValid() && !ext.CIEs[0].NBMA.IsValid()
 }
 
 // take handles a positive answer. Its next hop is at the NBMA address that it names, if the reply
@@ -189,7 +299,8 @@ func (rq *Requester) refused(s *Shortcut, code packet.Code) {
 // through its SA.
 func (rq *Requester) take(s *Shortcut, m *overlay.Message, asked bool) {
 	cie := &m.CIEs[0]
-	s.answerer = m.Origin()
+	_, kind := m.Vendor()
+	s.answerer, s.provable = m.Origin(), kind == packet.VendorAccept
 	if !asked {
 		rq.accept(s, cie, m.From)
 		return
@@ -198,29 +309,35 @@ func (rq *Requester) take(s *Shortcut, m *overlay.Message, asked bool) {
 	if !nbma.IsValid() {
 		nbma = cie.NBMA
 	}
-	nbma = rq.Neighbors.PeerIDOf(cie.Protocol, nbma)
-	if rq.Neighbors.Ambiguous(cie.Protocol, nbma) {
-		rq.deny(s, overlay.HostPrefix(s.dest), cie.Protocol, nbma, peers.SharedAddress)
+	if !nbma.IsValid() {
+		nbma = m.OtherNBMA()
+	}
+	peer := rq.Neighbors.PeerIDOf(cie.Protocol, nbma)
+	if rq.Neighbors.Ambiguous(cie.Protocol, peer) {
+		rq.noteAnswer(s, overlay.HostPrefix(s.dest), cie, peer)
+		rq.deny(s, overlay.HostPrefix(s.dest), cie.Protocol, peer, peers.SharedAddress)
 		return
 	}
-	rq.accept(s, cie, nbma)
+	rq.accept(s, cie, peer)
 }
 
 // accept applies an answer to a shortcut, if admissible allows it: it renews the shortcut, or leads
 // it by the next hop at an NBMA address.
-func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
-	prefix, covering, o := rq.admissible(s, cie, nbma)
+func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, peer peerid.ID) {
+	prefix, covering, o := rq.admissible(s, cie, peer)
+	rq.noteAnswer(s, prefix, cie, peer)
 	if o.Raised() {
-		rq.deny(s, prefix, cie.Protocol, nbma, o)
+		rq.deny(s, prefix, cie.Protocol, peer, o)
 		return
 	}
 	rq.endAsking(s)
 	holding := time.Duration(cie.HoldingTime) * time.Second
 	s.Answered, s.Expires, s.Refresh = rq.Now, rq.Now.Add(holding), rq.Now.Add(holding*2/3)
-	same := s.Prefix == prefix && s.NextHop == cie.Protocol && s.NBMA == nbma
+	same := s.Prefix == prefix && s.NextHop == cie.Protocol && s.Peer == peer
 	if s.State == report.ShortcutUp && same {
 		rq.ScheduleShortcut(s)
 		rq.HaveVouched(s)
+		rq.Proofs.Refer(&s.path, s.Peer, s.NextHop, s.provable)
 		return
 	}
 	if s.State != report.ShortcutUp {
@@ -229,14 +346,15 @@ func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
 		s.indicated, s.resolved = rq.Now, 0
 		rq.StateChanged()
 	}
-	if rq.merge(s, prefix, cie.Protocol, nbma) {
+	if rq.merge(s, prefix, cie.Protocol, peer) {
 		return
 	}
 	rq.withdraw(s)
 	delete(rq.Shortcuts, s.Prefix)
-	s.Prefix, s.NextHop, s.NBMA, s.CoveringRoute =
-		prefix, cie.Protocol, nbma, covering
+	s.Prefix, s.NextHop, s.Peer, s.CoveringRoute =
+		prefix, cie.Protocol, peer, covering
 	rq.Shortcuts[prefix] = s
+	rq.Proofs.Release(&s.path)
 	rq.secure(s)
 }
 
@@ -244,43 +362,47 @@ func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, nbma netip.Addr) {
 func (rq *Requester) deny(
 	s *Shortcut,
 	prefix netip.Prefix,
-	nextHop, nbma netip.Addr,
+	nextHop netip.Addr, peer peerid.ID,
 	o objection.Objection,
 ) {
 	rq.Notice(output.Notice{
 		Kind:    output.NoticeShortcutDenied,
 		Prefix:  prefix,
 		NextHop: nextHop,
-		NBMA:    nbma,
+		Peer:    peer,
 		Reason:  o.Text,
 	})
-	rq.rememberUnresolved(s.dest)
+	rq.rememberUnresolved(s.dest, rq.Now.Add(UnresolvedTime))
 	if s.State == report.ShortcutUp {
 		rq.EndShortcut(s, "the answer to its refresh is not admissible")
 	} else {
 		rq.RemoveShortcut(s)
 	}
+	rq.noteOutcome(s.dest, outcomeOf(o), o.Text)
 	rq.relays.relayUnresolved(s.dest)
 }
 
 // merge compares an answer with the shortcuts that are there. If another shortcut leads to the same
 // prefix by the same router, merge renews it and removes s; it returns true then. Otherwise the
 // shortcuts that contradict the answer end, since the newer answer is right.
-func (rq *Requester) merge(s *Shortcut, prefix netip.Prefix, nextHop, nbma netip.Addr) bool {
+func (rq *Requester) merge(
+	s *Shortcut, prefix netip.Prefix, nextHop netip.Addr, peer peerid.ID,
+) bool {
 	other := rq.Shortcuts[prefix]
 	if other != nil && other != s && other.State != report.ShortcutResolving &&
-		other.NextHop == nextHop && other.NBMA == nbma {
+		other.NextHop == nextHop && other.Peer == peer {
 		other.Answered, other.Expires, other.Refresh, other.answerer =
 			s.Answered, s.Expires, s.Refresh, s.answerer
 		if other.State == report.ShortcutUp {
 			rq.ScheduleShortcut(other)
 		}
 		rq.RemoveShortcut(s)
+		rq.noteOutcome(s.dest, report.OutcomeUp, "")
 		return true
 	}
 	moved := ordered.ValuesIf(rq.Shortcuts, ordered.ByPrefix, func(o *Shortcut) bool {
 		replaced := o.Prefix == prefix
-		elsewhere := o.NextHop == nextHop && o.NBMA != nbma
+		elsewhere := o.NextHop == nextHop && o.Peer != peer
 		return o != s && (replaced || elsewhere)
 	})
 	for _, o := range moved {
@@ -308,4 +430,28 @@ func (rq *Requester) newSecretID() uint32 {
 			return id
 		}
 	}
+}
+
+// AskNow asks for a shortcut to a destination, which now takes the path way, because the
+// administrator wants to.
+func (rq *Requester) AskNow(dest netip.Addr, way neighbors.Path) {
+	rq.Retry(dest)
+	rq.noteIndication(dest, netip.Addr{}, "")
+	rq.resolve(packet.Inner{Source: rq.AddressFor(dest), Dest: dest}, way)
+	rq.Own.of(peerid.ID{}, dest).ByHand = true
+}
+
+// AskAgain asks again for a shortcut, unless its question is out.
+func (rq *Requester) AskAgain(s *Shortcut) {
+	if !s.asking {
+		rq.askFor(s)
+	}
+}
+
+// Retry ends the wait before a destination may be asked for again. It reports whether there was
+// one.
+func (rq *Requester) Retry(dest netip.Addr) bool {
+	u, ok := rq.Unresolved[dest]
+	delete(rq.Unresolved, dest)
+	return ok && rq.Now.Before(u.until)
 }

@@ -7,6 +7,7 @@ import (
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/prefixes"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/server"
 )
@@ -21,6 +22,7 @@ type Needs struct {
 	Admissions *admission.Table
 	Purges     *purge.Table
 	Prefixes   *prefixes.Rules
+	Proofs     *proof.Table
 	Server     *server.Server
 	Client     *client.Client
 }

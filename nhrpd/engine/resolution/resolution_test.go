@@ -10,11 +10,14 @@ import (
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/client"
 	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/prefixes"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/server"
@@ -46,15 +49,17 @@ type (
 )
 
 func (peerParts) ReviewAskers(*peers.Peer) bool { return false }
-func (peerParts) ReviseAdmission(netip.Addr)    {}
-func (peerParts) EndAdmission(netip.Addr)       {}
+func (peerParts) ReviseAdmission(peerid.ID)     {}
+func (peerParts) Answered(peerid.ID) bool       { return false }
+func (peerParts) EndAdmission(peerid.ID)        {}
 func (peerParts) PeerReady(*peers.Peer)         {}
 
-func (p neighborParts) UsableNHS() (protocol, nbma netip.Addr, ok bool) {
-	return addr(upperProtocol), addr(upperNBMA), p.h.registered
+func (p neighborParts) UsableNHS(netip.Addr) (protocol netip.Addr, peer peerid.ID, ok bool) {
+	return addr(upperProtocol), peerid.At(addr(upperNBMA)), p.h.registered
 }
 func (neighborParts) MissedRouter(netip.Prefix) bool { return false }
 func (neighborParts) RouterKnown(netip.Prefix)       {}
+func (neighborParts) NeighborChanged(netip.Addr)     {}
 func (neighborParts) RouterRouted(netip.Prefix) bool { return false }
 
 // hub is a router with an NHS, clients and a static map, and the parts that this package needs.
@@ -69,6 +74,7 @@ type hub struct {
 	admissions admission.Table
 	purges     purge.Table
 	prefixes   prefixes.Rules
+	proofs     proof.Table
 	server     server.Server
 	client     client.Client
 }
@@ -109,12 +115,14 @@ func newHub(t testing.TB, change ...func(*overlay.InterfaceConfig)) *hub {
 	h.prefixes = prefixes.New(st, func(func(prefixes.Keeper) bool) {})
 	h.server = server.New(server.Needs{Interface: st, Peers: &h.peers, Neighbors: &h.neighbors,
 		Admissions: &h.admissions, Purges: &h.purges, Client: &h.client, Prefixes: &h.prefixes,
-		Parts: serverParts{}}, 0)
+		Inquiries: new(inquiry.Table), Parts: serverParts{}}, 0)
+	*h.server.Inquiries = inquiry.New(st, nil)
 	h.client = client.New(client.Needs{Interface: st, Peers: &h.peers, Neighbors: &h.neighbors,
 		Admissions: &h.admissions, Purges: &h.purges, Prefixes: &h.prefixes})
+	h.proofs = proof.New(st, &h.peers, nil)
 	h.Resolution = New(Needs{Interface: st, Peers: &h.peers, Neighbors: &h.neighbors,
 		Admissions: &h.admissions, Purges: &h.purges, Prefixes: &h.prefixes,
-		Server: &h.server, Client: &h.client})
+		Server: &h.server, Client: &h.client, Proofs: &h.proofs})
 	h.addRoutes()
 	h.addRouters()
 	h.Out.Reset()
@@ -140,14 +148,16 @@ func (h *hub) addRouters() {
 		upperNBMA: "upper", spoke1NBMA: "spoke1", spoke2NBMA: "spoke2",
 		malloryNBMA: "mallory", mappedNBMA: "mapped", goneNBMA: "gone",
 	} {
-		h.peers.PeerSecured(event.Peer{Interface: "gre1", NBMA: addr(nbma), Identity: identity})
+		id := peerid.At(addr(nbma))
+		h.peers.PeerSecured(event.Peer{Interface: "gre1", ID: id, Identity: identity})
 	}
-	upper := &client.NHS{NBMA: addr(upperNBMA), Protocol: addr(upperProtocol)}
+	upper := &client.NHS{NBMA: addr(upperNBMA)}
+	upper.Registrations = []*client.Registration{{NHS: upper, Protocol: addr(upperProtocol)}}
 	h.client.NHS = []*client.NHS{upper}
 	h.peers.Refer(
-		&peers.Ref{Owner: upper}, h.peers.At(addr(upperNBMA)), peers.ForNHS, true)
+		&peers.Ref{Owner: upper}, h.peers.At(peerid.At(addr(upperNBMA))), peers.ForNHS, true)
 	h.neighbors.Want(
-		new(neighbors.Claim), neighbors.RankNHS, addr(upperProtocol), addr(upperNBMA))
+		new(neighbors.Claim), neighbors.RankNHS, addr(upperProtocol), peerid.At(addr(upperNBMA)))
 	h.bind(spoke1Protocol, spoke1NBMA, "spoke1")
 	h.bind(spoke2Protocol, spoke2NBMA, "spoke2")
 	h.bind(malloryProtocol, malloryNBMA, "mallory")
@@ -156,14 +166,14 @@ func (h *hub) addRouters() {
 	h.server.DropBinding(gone)
 	mapped := h.server.NewBinding(addr(mappedProtocol))
 	mapped.Static = true
-	h.server.Bind(mapped, addr(mappedNBMA))
+	h.server.Bind(mapped, peerid.At(addr(mappedNBMA)))
 }
 
 // bind gives the hub a client.
 func (h *hub) bind(protocol, nbma, identity string) *server.Binding {
 	b := h.server.NewBinding(addr(protocol))
 	b.Identity, b.Expires = identity, h.Now.Add(time.Hour)
-	h.server.Bind(b, addr(nbma))
+	h.server.Bind(b, peerid.At(addr(nbma)))
 	return b
 }
 
@@ -174,7 +184,7 @@ func (h *hub) message(t testing.TB, from string, p packet.Packet) *overlay.Messa
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := h.Parse(addr(from), data)
+	m, err := h.Parse(peerid.At(addr(from)), data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +204,7 @@ type sent struct {
 func (h *hub) sent(t testing.TB) (list []sent) {
 	t.Helper()
 	for _, out := range h.Out.Packets {
-		s := sent{to: out.To}
+		s := sent{to: out.To.Address()}
 		if err := s.Parse(out.Data); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/server"
 	"cygnet/nhrpd/packet"
@@ -34,7 +35,7 @@ func (rs *Responder) ResolutionRequest(m *overlay.Message) {
 		return
 	}
 	if b := rs.Server.Bindings[m.DestProtocol]; b != nil && b.Static &&
-		m.Flags&packet.ResolutionAuthoritative == 0 && rs.Peers.Secured(b.NBMA) {
+		m.Flags&packet.ResolutionAuthoritative == 0 && rs.Peers.Secured(b.Peer) {
 		rs.answerFromMap(m, b)
 		return
 	}
@@ -52,7 +53,7 @@ func (rs *Responder) objectToResolving(m *overlay.Message) objection.Objection {
 		return o
 	}
 	if p, err := rs.Neighbors.PathTo(m.DestProtocol); err == neighbors.PathOK {
-		return rs.Peers.ObjectToDirect(p.NBMA)
+		return rs.Peers.ObjectToDirect(p.Peer)
 	}
 	return objection.Objection{}
 }
@@ -66,7 +67,7 @@ func (rs *Responder) prohibit(m *overlay.Message, o objection.Objection) {
 			Kind:     output.NoticeRejected,
 			Prefix:   overlay.HostPrefix(m.DestProtocol),
 			NextHop:  m.SourceProtocol,
-			NBMA:     m.From,
+			Peer:     m.From,
 			Identity: rs.Peers.Identity(m.From),
 			Reason:   "resolution refused: " + o.Text,
 		})
@@ -85,29 +86,32 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 	if m.Flags&packet.ResolutionUnique != 0 {
 		prefix = overlay.HostPrefix(m.DestProtocol) // RFC 2332 §5.2.1: the host's length
 	}
-	nbma, nat := rs.requesterOf(m)
-	if !rs.Client.PeerAddress(nbma) || rs.Server.BehindClient(nbma) {
+	peer, nat := rs.requesterOf(m)
+	if other := rs.otherVersion(m); other.IsValid() {
+		peer, nat = rs.Neighbors.PeerIDOf(m.SourceProtocol, other), true
+	}
+	if !rs.Client.PeerAddress(peer) || rs.Server.BehindClient(peer) {
 		rs.Drop(overlay.DropWrongFamily)
 		rs.refuse(m, packet.CodeProhibited)
 		return
 	}
-	if rs.authority.divertsAnswer(m, nbma) {
+	if rs.authority.divertsAnswer(m, peer) {
 		rs.prohibit(m, sourceOfOther)
 		return
 	}
-	if o := rs.Peers.ObjectToPath(nbma, m.SourceProtocol); o.Raised() {
+	if o := rs.Peers.ObjectToPath(peer, m.SourceProtocol); o.Raised() {
 		rs.prohibit(m, o)
 		return
 	}
-	a := rs.answerFor(m, prefix, nbma, netip.Addr{})
+	a := rs.answerFor(m, prefix, peer, netip.Addr{})
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
 		rs.refuseForResources(m)
 		return
 	}
-	a.unclear = nbma != m.From && rs.Neighbors.Ambiguous(m.SourceProtocol, nbma)
+	a.unclear = peer != m.From && rs.Neighbors.Ambiguous(m.SourceProtocol, peer)
 	if rs.Peers.Vouches(m.From) {
-		rs.admitAsker(a, admission.As{Shared: nbma != m.From})
+		rs.admitAsker(a, admission.As{Shared: peer != m.From})
 	}
 	rs.giveOrWait(a, m, nat)
 }
@@ -116,25 +120,41 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 // Otherwise the request waits for the SA. The requester is behind NAT if nat is true.
 func (rs *Responder) giveOrWait(a *Answer, m *overlay.Message, nat bool) {
 	switch {
-	case rs.Config.Protected && rs.Peers.Secured(a.NBMA) && !a.unclear:
-		rs.give(a, m, a.NBMA)
+	case rs.Config.Protected && rs.Peers.Secured(a.Peer) && !a.unclear:
+		rs.give(a, m, a.Peer)
 	case !rs.Config.Protected && !nat:
-		rs.give(a, m, a.NBMA)
+		rs.give(a, m, a.Peer)
 	case nat:
 		// The requester is behind NAT, so it has to dial, and it needs the answer to do so. If this
 		// router is behind NAT too, it dials as well: the two NATs may let that pass.
-		dial := rs.Client.BehindNAT() && !a.unclear
-		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.NBMA), peers.ForAnswer, dial)
+		dial := rs.Client.BehindNAT(rs.Peers.Outer(a.Peer)) && !a.unclear
+		rs.Peers.Refer(&a.Ref, rs.Peers.At(a.Peer), peers.ForAnswer, dial)
 		rs.give(a, m, m.From)
-		rs.Peers.AdmitVisitors(a.NBMA)
+		rs.Peers.AdmitVisitors(a.Peer)
 	default:
 		rs.keepWaiting(a, m)
 	}
 }
 
-// requesterOf returns the NBMA address at which the requester can be reached, and whether the
-// requester is behind NAT.
-func (rs *Responder) requesterOf(m *overlay.Message) (netip.Addr, bool) {
+// otherVersion returns the NBMA address at which this router can reach a requester that named
+// itself by an address of an IP version that this router lacks, or that does not work here. It is
+// zero if the requester has none, or can be reached as it named itself. No NHS has seen the
+// requester at that address, so NAT may be in front of it: the requester dials, as one behind NAT
+// does. Only a router that is trusted to pass packets on vouches for the requester that has this
+// address.
+func (rs *Responder) otherVersion(m *overlay.Message) netip.Addr {
+	other := m.OtherNBMA()
+	if !rs.Config.Protected || !other.IsValid() || overlay.InThisNetwork(other) ||
+		rs.LocalFor(m.SourceNBMA).IsValid() && !rs.Client.VersionFails(m.SourceNBMA) ||
+		!rs.LocalFor(other).IsValid() ||
+		!rs.authority.trustsRelay(m.From) {
+		return netip.Addr{}
+	}
+	return other
+}
+
+// requesterOf returns the peer that the requester is, and whether the requester is behind NAT.
+func (rs *Responder) requesterOf(m *overlay.Message) (peerid.ID, bool) {
 	ext := m.Extension(packet.ExtensionForwardTransit)
 	direct := ext != nil && len(ext.CIEs) == 0 && !rs.Peers.IsNHS(m.From)
 	nbma := overlay.NATAddress(m.Packet, m.SourceProtocol)
@@ -144,22 +164,43 @@ func (rs *Responder) requesterOf(m *overlay.Message) (netip.Addr, bool) {
 	case nbma.IsValid():
 		return rs.Neighbors.PeerIDOf(m.SourceProtocol, nbma), nbma != m.SourceNBMA
 	}
-	return m.SourceNBMA, false
+	return peerid.At(m.SourceNBMA), false
 }
 
-// sendAnswer turns the request into the reply (RFC 2332 §5.2.2) and sends the reply.
-func (rs *Responder) sendAnswer(m *overlay.Message, prefix netip.Prefix, to netip.Addr) {
-	cie := rs.OwnCIE()
-	cie.PrefixLength = uint8(prefix.Bits())
+// sendAnswer turns the request into the reply (RFC 2332 §5.2.2) and sends the reply to a peer. If
+// the answer is for an address of the requester's of the other IP version than those in the packet,
+// the reply names this router by its own address of that version only.
+func (rs *Responder) sendAnswer(a *Answer, m *overlay.Message, to peerid.ID) {
+	cie := rs.OwnCIE(m.SourceProtocol, m.SourceNBMA)
+	cie.PrefixLength = uint8(a.Prefix.Bits())
+	if outer := rs.Peers.Outer(a.Peer); outer.IsValid() && outer.Is4() != m.SourceNBMA.Is4() {
+		cie.NBMA = netip.Addr{}
+	}
 	nat := m.Extension(packet.ExtensionNATAddress)
-	switch public := rs.Client.Public(); {
+	switch public := rs.Client.Public(m.SourceNBMA); {
 	case nat != nil:
-		nat.CIEs = rs.Client.PublicCIE()
+		nat.CIEs = rs.Client.PublicCIE(m.SourceProtocol, m.SourceNBMA)
 	case public.IsValid():
 		cie.NBMA = public
 	}
 	m.Flags |= packet.ResolutionAuthoritative | packet.ResolutionDestStable
+	rs.answerVendor(m)
 	rs.reply(m, cie, to)
+}
+
+// answerVendor answers our vendor-private extension in a request: this router answers probes if the
+// requester would send some, and has an address of the other IP version.
+func (rs *Responder) answerVendor(m *overlay.Message) {
+	ext, kind := m.Vendor()
+	switch kind {
+	case packet.VendorOffer:
+		kind = packet.VendorAccept
+	case packet.VendorRequester:
+		kind = packet.VendorResponder
+	default:
+		return
+	}
+	ext.Data = packet.VendorData(kind, rs.Client.OtherNBMA(m.SourceNBMA))
 }
 
 // answerFromMap answers for a router that has a static map and does not register. The answer is
@@ -168,12 +209,13 @@ func (rs *Responder) answerFromMap(m *overlay.Message, b *server.Binding) {
 	if !rs.Understood(m) {
 		return
 	}
-	nbma, _ := rs.requesterOf(m)
-	if rs.authority.divertsAnswer(m, nbma) {
+	peer, _ := rs.requesterOf(m)
+	if rs.authority.divertsAnswer(m, peer) {
 		rs.prohibit(m, sourceOfOther)
 		return
 	}
-	a := rs.answerFor(m, overlay.HostPrefix(b.Protocol), nbma, b.NBMA)
+	mapped := rs.Peers.Outer(b.Peer)
+	a := rs.answerFor(m, overlay.HostPrefix(b.Protocol), peer, mapped)
 	if a == nil {
 		rs.Drop(overlay.DropTableFull)
 		rs.refuseForResources(m)
@@ -184,7 +226,7 @@ func (rs *Responder) answerFromMap(m *overlay.Message, b *server.Binding) {
 	cie := packet.CIE{
 		PrefixLength: uint8(b.Protocol.BitLen()),
 		HoldingTime:  overlay.Seconds(rs.Config.HoldingTime),
-		NBMA:         b.NBMA,
+		NBMA:         mapped,
 		Protocol:     b.Protocol,
 	}
 	if ext := m.Extension(packet.ExtensionNATAddress); ext != nil {
@@ -204,12 +246,13 @@ func (rs *Responder) refuse(m *overlay.Message, code packet.Code) {
 	rs.reply(m, packet.CIE{Code: code}, m.From)
 }
 
-// reply turns the request into a reply with one CIE and sends the reply to an NBMA address.
-func (rs *Responder) reply(m *overlay.Message, cie packet.CIE, to netip.Addr) {
+// reply turns the request into a reply with one CIE and sends the reply to a peer.
+func (rs *Responder) reply(m *overlay.Message, cie packet.CIE, to peerid.ID) {
 	m.Type = packet.ResolutionReply
 	m.HopCount = overlay.HopCount
 	m.CIEs = rs.CIEList(nil, cie)
 	rs.FillResponder(m)
+	rs.requester.noteReplied(to, m)
 	if ext := m.Extension(packet.ExtensionReverseTransit); ext != nil {
 		ext.CIEs = nil
 	}

@@ -11,14 +11,17 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/proof"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
 
 // Shortcut is a way past the hub. It begins as a question for such a way (ShortcutResolving),
-// becomes an answer that waits for an SA (ShortcutSecuring), and then a route (ShortcutUp). It
-// implements peers.Reason: the peer that it refers to is its next hop.
+// becomes an answer that waits for an SA (ShortcutSecuring) and for the proof that the path carries
+// packets (ShortcutProving), and then a route (ShortcutUp). It implements peers.Reason: the peer
+// that it refers to is its next hop.
 type Shortcut struct {
 	peers.Unaffected
 
@@ -31,11 +34,15 @@ type Shortcut struct {
 	source  netip.Addr // the source of the packet that led to the question; zero: restored
 	Missed  bool       // no route led to the destination: the kernel missed the neighbour
 	NextHop netip.Addr // overlay address of the router that the shortcut leads to
-	NBMA    netip.Addr // NBMA address of that router
+	Peer    peerid.ID  // that router
 
 	Identity string     // of the next hop, while the shortcut is up; empty: not known
 	answerer netip.Addr // overlay address of the router that answered, by what the answer says
 	Restored bool       // from before a restart, and not confirmed since
+
+	// CutOff reports whether a shortcut that is up waits for a new SA with its next hop. Nothing in
+	// the kernel leads to the next hop meanwhile: packets take the way through the hub.
+	CutOff bool
 
 	// CoveringRoute is the route that packets to the prefix take without the shortcut. It is zero
 	// in a restored shortcut until the mirror has that route.
@@ -44,7 +51,7 @@ type Shortcut struct {
 	asking    bool       // a request is out
 	RequestID uint32     // of the last request
 	attempts  int        // how often the request was repeated
-	Via       netip.Addr // the NBMA address that the request went to
+	Via       peerid.ID  // the peer that the request went to
 	sentNBMA  netip.Addr // the source NBMA address in the request
 
 	indicated time.Time     // when the traffic indication or the miss came
@@ -55,12 +62,17 @@ type Shortcut struct {
 	Expires   time.Time     // when the holding time of the answer is over
 	Used      time.Time     // when data last went out on the shortcut, as far as known
 
+	provable bool   // the next hop answers probes, by the last answer
+	mtu      uint16 // of the routes; 0: that of the tunnel
+
 	Ref       peers.Ref        // to the next hop
+	path      proof.Ref        // to the path to the next hop
 	Neighbor  neighbors.Claim  // has the kernel reach the next hop
 	Admission admission.Reason // has the kernel take data from the next hop
-	Routed    bool             // the route to the prefix is wanted
+	Placement report.Placement // which routes to the prefix are wanted
 	ask       timers.Timer     // repeats the request
 	step      timers.Timer     // moves the state on
+	uncovered timers.Timer     // ends the shortcut if no covering route comes
 }
 
 // The times that an answer waits for the SA with its next hop.
@@ -79,6 +91,9 @@ type Requester struct {
 
 	relays *Relays
 
+	// routes has each route that the kernel is to have for a shortcut.
+	routes map[slot]leadsTo
+
 	// Shortcuts has each shortcut, and each question for one, by its prefix. A question that was
 	// not answered yet is there by the host prefix of its destination.
 	Shortcuts map[netip.Prefix]*Shortcut
@@ -92,6 +107,10 @@ type Requester struct {
 	// unresolvedSweep is when the engine next looks for expired destinations in Unresolved, if that
 	// table is full. None of them expires earlier.
 	unresolvedSweep time.Time
+
+	// Own remembers this router's questions, and Others those of the routers whose packets go
+	// through here. They are apart so that others cannot have ours forgotten.
+	Own, Others History
 }
 
 // newRequester returns a requester without shortcuts.
@@ -99,6 +118,7 @@ func newRequester(n Needs, rl *Relays) Requester {
 	return Requester{
 		Needs:      n,
 		relays:     rl,
+		routes:     make(map[slot]leadsTo),
 		Shortcuts:  make(map[netip.Prefix]*Shortcut),
 		Requests:   make(map[uint32]*Shortcut),
 		Unresolved: make(map[netip.Addr]unresolved),
@@ -111,13 +131,14 @@ func (rq *Requester) NewShortcut(dest netip.Addr, prefix netip.Prefix) *Shortcut
 	s.Ref.Owner = s
 	s.ask.Run = func() { rq.askAgain(s) }
 	s.step.Run = func() { rq.shortcutDue(s) }
+	s.uncovered.Run = func() { rq.EndShortcut(s, "the route beneath it went") }
 	rq.Shortcuts[prefix] = s
 	return s
 }
 
-// covering returns the most specific shortcut, or question for one, whose prefix contains an
+// Covering returns the most specific shortcut, or question for one, whose prefix contains an
 // address. It returns nil if there is none.
-func (rq *Requester) covering(addr netip.Addr) *Shortcut {
+func (rq *Requester) Covering(addr netip.Addr) *Shortcut {
 	for bits := addr.BitLen(); bits > 0; bits-- {
 		if p, err := addr.Prefix(bits); err == nil && rq.Shortcuts[p] != nil {
 			return rq.Shortcuts[p]
@@ -132,17 +153,17 @@ func (s *Shortcut) AnsweredBy(protocol netip.Addr) bool {
 	return protocol == s.NextHop || protocol == s.answerer
 }
 
-// secure waits for the SA with the next hop, or installs the shortcut if the SA is up already.
+// secure waits for the SA with the next hop, or goes on if the SA is up already.
 func (rq *Requester) secure(s *Shortcut) {
-	s.State, s.since = report.ShortcutSecuring, rq.Now
-	secured := rq.Peers.Secured(s.NBMA)
+	s.State, s.since, s.CutOff = report.ShortcutSecuring, rq.Now, false
+	secured := rq.Peers.Secured(s.Peer)
 	// A router behind NAT dials itself. Otherwise the responder dials, and did so before it
 	// answered.
-	dial := !secured && rq.Client.BehindNAT()
-	rq.Peers.Refer(&s.Ref, rq.Peers.At(s.NBMA), peers.ForResolution, dial)
-	rq.Admissions.Admit(&s.Admission, s.NBMA, admission.As{})
+	dial := !secured && rq.Client.BehindNAT(rq.Peers.Outer(s.Peer))
+	rq.Peers.Refer(&s.Ref, rq.Peers.At(s.Peer), peers.ForResolution, dial)
+	rq.Admissions.Admit(&s.Admission, s.Peer, admission.As{})
 	if secured {
-		rq.install(s)
+		s.prove()
 		return
 	}
 	wait := SecuringTime
@@ -154,27 +175,23 @@ func (rq *Requester) secure(s *Shortcut) {
 
 // install asks the kernel for the neighbour of the next hop, then for the route.
 func (rq *Requester) install(s *Shortcut) {
-	p := rq.Peers.At(s.NBMA)
-	if o := rq.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
-		rq.deny(s, s.Prefix, s.NextHop, s.NBMA, o)
+	p := rq.Peers.At(s.Peer)
+	if o := rq.Peers.ObjectToPath(s.Peer, s.NextHop); o.Raised() {
+		rq.deny(s, s.Prefix, s.NextHop, s.Peer, o)
 		rq.Peers.CloseUnwanted(p, o.Text)
 		return
 	}
 	rq.Peers.Refer(&s.Ref, p, peers.ForShortcut, s.Ref.Dial)
 	s.State, s.since, s.Identity = report.ShortcutUp, rq.Now, p.IKE.Identity
 	rq.StateChanged()
-	rq.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
-	if r := rq.relays.ByProtocol[s.NextHop]; r != nil {
-		rq.relays.DropRelay(r)
-	}
-	rq.WantRoute(s)
+	rq.lead(s)
 	rq.ScheduleShortcut(s)
 	rq.Peers.StartPoll()
 	n := output.Notice{
 		Kind:     output.NoticeShortcutUp,
 		Prefix:   s.Prefix,
 		NextHop:  s.NextHop,
-		NBMA:     s.NBMA,
+		Peer:     s.Peer,
 		Identity: p.IKE.Identity,
 		Resolved: s.resolved,
 		Took:     rq.Now.Sub(s.indicated),
@@ -183,6 +200,18 @@ func (rq *Requester) install(s *Shortcut) {
 		n.Secured = max(p.Since.Sub(s.indicated), 0)
 	}
 	rq.Notice(n)
+	rq.noteUp(s, p.IKE.Identity)
+}
+
+// lead asks the kernel for what leads packets along a shortcut that is up, as far as it lacks that:
+// the neighbour of the next hop, then the route.
+func (rq *Requester) lead(s *Shortcut) {
+	s.CutOff = false
+	rq.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.Peer)
+	if r := rq.relays.ByProtocol[s.NextHop]; r != nil {
+		rq.relays.DropRelay(r)
+	}
+	rq.WantRoute(s, report.PlacedNowhere)
 }
 
 // needsRoute reports whether packets need a route to find the next hop. Packets to the next hop
@@ -194,29 +223,22 @@ func (s *Shortcut) needsRoute() bool {
 		s.CoveringRoute.NextHop.IsValid() && s.requester.OnLink(s.NextHop)
 }
 
-// WantRoute asks the kernel for the shortcut's route, if packets need one.
-func (rq *Requester) WantRoute(s *Shortcut) {
-	if !s.Routed && s.needsRoute() {
-		s.Routed = true
-		rq.Out.Routes = append(rq.Out.Routes, output.RouteChange{
-			Interface: rq.Config.Name,
-			Prefix:    s.Prefix,
-			NextHop:   s.NextHop,
-		})
+// WantRoute asks the kernel for the shortcut's route, if packets need one. It keeps the placement
+// of a restored shortcut: the kernel has those routes.
+func (rq *Requester) WantRoute(s *Shortcut, restored report.Placement) {
+	if s.Placement != report.PlacedNowhere || s.CutOff || !s.needsRoute() {
+		return
 	}
+	if !rq.possible(s.Prefix, restored) {
+		restored = rq.placementFor(s.Prefix)
+	}
+	s.place(restored)
 }
 
 // withdraw takes back what install asked the kernel for: the route goes before the neighbour.
 func (rq *Requester) withdraw(s *Shortcut) {
-	if s.Routed {
-		s.Routed = false
-		rq.Out.Routes = append(rq.Out.Routes, output.RouteChange{
-			Interface: rq.Config.Name,
-			Prefix:    s.Prefix,
-			NextHop:   s.NextHop,
-			Delete:    true,
-		})
-	}
+	rq.Timers.Stop(&s.uncovered)
+	s.place(report.PlacedNowhere)
 	rq.Neighbors.Withdraw(&s.Neighbor)
 }
 
@@ -234,12 +256,10 @@ func (rq *Requester) ScheduleShortcut(s *Shortcut) {
 func (rq *Requester) shortcutDue(s *Shortcut) {
 	switch {
 	case s.State == report.ShortcutSecuring && rq.Now.Before(s.since.Add(SecuringTime)):
-		rq.Peers.Refer(&s.Ref, rq.Peers.At(s.NBMA), peers.ForResolution, true)
+		rq.Peers.Refer(&s.Ref, rq.Peers.At(s.Peer), peers.ForResolution, true)
 		rq.Timers.Set(&s.step, s.since.Add(SecuringTime))
 	case s.State == report.ShortcutSecuring:
-		rq.Unresolve(
-			s, "no SA with the router that it leads to could be had; the traffic stays on the hub",
-		)
+		rq.unsecured(s)
 	case !rq.Now.Before(s.Expires):
 		rq.EndShortcut(s, "its holding time is over")
 	default:
@@ -255,7 +275,7 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 		Kind:    output.NoticeShortcutDown,
 		Prefix:  s.Prefix,
 		NextHop: s.NextHop,
-		NBMA:    s.NBMA,
+		Peer:    s.Peer,
 		Reason:  reason,
 	}
 	if s.State != report.ShortcutUp {
@@ -263,6 +283,21 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 	}
 	rq.Notice(n)
 	rq.RemoveShortcut(s)
+	rq.noteOutcome(s.dest, report.OutcomeEnded, reason)
+}
+
+// unsecured ends a shortcut whose answer waited for an SA in vain.
+func (rq *Requester) unsecured(s *Shortcut) {
+	outcome, why := report.OutcomeNoSA, s.Ref.Peer.Err
+	if rq.Peers.ShutOut(s.Ref.Peer) {
+		outcome = report.OutcomeProhibited
+	}
+	rq.Unresolve(
+		s, outcome, "no SA with the router that it leads to could be had; the traffic stays on the hub",
+	)
+	if why != "" {
+		rq.noteOutcome(s.dest, outcome, why)
+	}
 }
 
 // RemoveShortcut forgets a shortcut, or the question for one, with everything that was wanted for
@@ -281,17 +316,18 @@ func (rq *Requester) RemoveShortcut(s *Shortcut) {
 		rq.Neighbors.ReviseHostRoute(s.dest)
 	}
 	rq.Admissions.Dismiss(&s.Admission)
+	rq.Proofs.Release(&s.path)
 	rq.Peers.Release(&s.Ref)
 }
 
-// PeerSecured installs a shortcut that waited for the SA, and asks again for one that is up. It
+// PeerSecured goes on with a shortcut that waited for the SA, and asks again for one that is up. It
 // ends a shortcut whose next hop shares its address with others or turns out to be another router.
 func (s *Shortcut) PeerSecured() {
 	shared := s.requester.Peers.Shared(s.Ref.Peer)
 	switch s.State {
-	case report.ShortcutSecuring:
+	case report.ShortcutSecuring, report.ShortcutProving:
 		if shared {
-			s.requester.Unresolve(s, peers.SharedAddress.Text)
+			s.requester.Unresolve(s, report.OutcomeShared, peers.SharedAddress.Text)
 			return
 		}
 		s.installSecured()
@@ -306,12 +342,12 @@ func (s *Shortcut) PeerSecured() {
 	}
 }
 
-// installSecured installs a shortcut whose peer got an SA. If the peer may be another router than
-// the next hop, it asks again: if the peer is the next hop, the answer comes through its SA.
+// installSecured goes on with a shortcut whose peer got an SA. If the peer may be another router
+// than the next hop, it asks again: if the peer is the next hop, the answer comes through its SA.
 func (s *Shortcut) installSecured() {
 	switch {
 	case !s.Ref.Peer.MayBeElse(s.NextHop):
-		s.requester.install(s)
+		s.prove()
 	case !s.asking:
 		s.requester.askFor(s)
 	}
@@ -319,15 +355,19 @@ func (s *Shortcut) installSecured() {
 
 // confirm reviews a shortcut that is up when its peer gets a new SA. The shortcut ends if the rules
 // do not allow a direct path to the peer, or if a restored shortcut led to another identity.
-// Otherwise confirm asks again for the shortcut: if this router is behind NAT, the SA may come from
-// another outer address, and the next hop takes data only from the address that the last question
-// named.
+// Otherwise packets take the shortcut again, if it was cut off, and confirm asks again for it: if
+// this router is behind NAT, the SA may come from another outer address, and the next hop takes
+// data only from the address that the last question named.
 func (s *Shortcut) confirm() {
-	if o := s.requester.Peers.ObjectToPath(s.NBMA, s.NextHop); o.Raised() {
+	if o := s.requester.Peers.ObjectToPath(s.Peer, s.NextHop); o.Raised() {
 		s.requester.EndShortcut(s, o.Text)
 		return
 	}
-	if s.checkRestored() && !s.asking && s.requester.Peers.Confirmed {
+	if !s.checkRestored() {
+		return
+	}
+	s.requester.lead(s)
+	if !s.asking && s.requester.Peers.Confirmed {
 		s.requester.askFor(s)
 	}
 }
@@ -351,7 +391,7 @@ func (s *Shortcut) checkRestored() bool {
 // PeerLost ends a shortcut. If only the strongSwan here was restarted, the kernel's SA goes on, and
 // so does the shortcut until the peer is lost for good.
 func (s *Shortcut) PeerLost(reason string) {
-	if s.State == report.ShortcutUp && !s.Ref.Peer.Unlisted {
+	if s.State >= report.ShortcutProving && !s.Ref.Peer.Unlisted {
 		s.requester.EndShortcut(s, "the SA with its next hop went: "+reason)
 	}
 }
@@ -361,34 +401,62 @@ func (s *Shortcut) PeerLostForGood() {
 	s.PeerLost("strongSwan was restarted, and the peer cannot be reached")
 }
 
+// PeerCutOff has packets take the way through the hub until there is a new SA with the next hop.
+// The route goes before the neighbour.
+func (s *Shortcut) PeerCutOff() {
+	if s.State != report.ShortcutUp || s.CutOff {
+		return
+	}
+	s.CutOff = true
+	s.place(report.PlacedNowhere)
+	s.requester.Neighbors.Withdraw(&s.Neighbor)
+	s.requester.Notice(output.Notice{
+		Kind:     output.NoticeShortcutCutOff,
+		Prefix:   s.Prefix,
+		NextHop:  s.NextHop,
+		Peer:     s.Peer,
+		Identity: s.Identity,
+		Reason:   "strongSwan was restarted, and the SA with its next hop went",
+	})
+}
+
 // PeerBarred ends the shortcut. Several routers behind one NAT address may have been told apart
 // since the shortcut came up, and then the router that it led to may be gone from there.
 func (s *Shortcut) PeerBarred(why string) {
-	if s.State == report.ShortcutUp {
+	if s.State >= report.ShortcutProving {
 		s.requester.EndShortcut(s, why)
+		s.requester.noteOutcome(s.dest, report.OutcomeProhibited, why)
 	}
 }
 
 // RulesChanged ends the shortcut if the rules no longer allow a direct path to its next hop.
 func (s *Shortcut) RulesChanged(p *peers.Peer) {
-	if o := s.requester.Peers.ObjectToPath(p.NBMA, s.NextHop); o.Raised() {
+	if o := s.requester.Peers.ObjectToPath(p.ID, s.NextHop); o.Raised() {
 		s.requester.EndShortcut(s, o.Text)
+		s.requester.noteOutcome(s.dest, outcomeOf(o), o.Text)
 	}
 }
 
 // PeerMoved follows the next hop to its new address. If that address lies inside the shortcut's own
 // prefix, the shortcut ends.
 func (s *Shortcut) PeerMoved(to *peers.Peer, _ netip.Addr) {
-	if s.Prefix.Contains(s.requester.Peers.Outer(to.NBMA)) {
+	if s.Prefix.Contains(s.requester.Peers.Outer(to.ID)) {
 		s.requester.EndShortcut(s, "its next hop moved into the prefix that it leads to")
 		return
 	}
-	s.NBMA = to.NBMA
+	s.Peer = to.ID
 	s.requester.StateChanged()
-	s.requester.Admissions.Admit(&s.Admission, s.NBMA, s.Admission.As)
+	s.requester.Admissions.Admit(&s.Admission, s.Peer, s.Admission.As)
 	s.requester.Peers.Refer(&s.Ref, to, s.Ref.Kind, s.Ref.Dial)
-	if s.State == report.ShortcutUp {
-		s.requester.Neighbors.Want(&s.Neighbor, neighbors.RankShortcut, s.NextHop, s.NBMA)
+	switch s.State {
+	case report.ShortcutSecuring:
+		s.installSecured()
+	case report.ShortcutProving:
+		s.prove()
+	case report.ShortcutUp:
+		s.Restored = false
+		s.requester.lead(s)
+		s.requester.Proofs.Refer(&s.path, s.Peer, s.NextHop, s.provable)
 	}
 }
 
@@ -408,38 +476,42 @@ func (s *Shortcut) PeerAmbiguous() bool {
 }
 
 // MarkGone ends the shortcut: nothing can be sent to its next hop, and the hub has another way.
-func (s *Shortcut) MarkGone(_ *peers.Peer, _ map[netip.Addr]*peers.Peer) {
+func (s *Shortcut) MarkGone(_ *peers.Peer, _ map[peerid.ID]*peers.Peer) {
 	s.requester.EndShortcut(s, "strongSwan was restarted, and the SA with its next hop went")
 }
 
 // Router returns the next hop's overlay address once the shortcut is up.
 func (s *Shortcut) Router() netip.Addr {
-	if s.State != report.ShortcutUp {
+	if s.State < report.ShortcutProving {
 		return netip.Addr{}
 	}
 	return s.NextHop
 }
 
+// RouterIdentity returns the identity of the next hop. It is empty before the shortcut is up.
+func (s *Shortcut) RouterIdentity() string { return s.Identity }
+
 // ReviewShortcut ends an idle shortcut, or asks again for one that is used, once it is known when
 // data last passed.
 func (rq *Requester) ReviewShortcut(s *Shortcut) {
 	switch {
-	case rq.Idle(s):
+	case s.Idle():
 		rq.EndShortcut(s, fmt.Sprintf("not used for %s", rq.Config.IdleTime))
-	case rq.RefreshDue(s):
+	case s.RefreshDue():
 		rq.askFor(s)
 	}
 }
 
-// Idle reports whether no data went out on a shortcut for the idle time.
-func (rq *Requester) Idle(s *Shortcut) bool {
-	return rq.Now.Sub(overlay.Later(s.since, s.Used)) >= rq.Config.IdleTime
+// Idle reports whether no data went out on the shortcut for the idle time.
+func (s *Shortcut) Idle() bool {
+	last := overlay.Later(s.since, s.Used)
+	return s.requester.Now.Sub(last) >= s.requester.Config.IdleTime
 }
 
-// RefreshDue reports whether it is time to ask again for a shortcut, and the shortcut was used
-// since the last answer.
-func (rq *Requester) RefreshDue(s *Shortcut) bool {
-	return !s.asking && !rq.Now.Before(s.Refresh) && s.Used.After(s.Answered)
+// RefreshDue reports whether it is time to ask again for the shortcut, and it was used since the
+// last answer.
+func (s *Shortcut) RefreshDue() bool {
+	return !s.asking && !s.requester.Now.Before(s.Refresh) && s.Used.After(s.Answered)
 }
 
 // ReviseNextHops revises the host routes to the next hops of shortcuts, after routes have changed.
@@ -454,16 +526,19 @@ func (rq *Requester) ReviseNextHops() {
 // Status copies a shortcut, or the question for one.
 func (s *Shortcut) Status() report.ShortcutStatus {
 	st := report.ShortcutStatus{
-		Prefix:   s.Prefix,
-		Dest:     s.dest,
-		NextHop:  s.NextHop,
-		NBMA:     s.NBMA,
-		Real:     s.requester.Peers.OuterOf(s.NBMA),
-		Identity: s.Identity,
-		State:    s.State,
-		Routed:   s.Routed,
-		Since:    s.since,
-		Used:     s.Used,
+		Prefix:    s.Prefix,
+		Dest:      s.dest,
+		NextHop:   s.NextHop,
+		Peer:      s.Peer,
+		Outer:     s.requester.Peers.Outer(s.Peer),
+		Identity:  s.Identity,
+		State:     s.reported(),
+		Placement: s.Placement,
+		Routes:    s.routed(),
+		Path:      s.pathState(),
+		MTU:       s.mtu,
+		Since:     s.since,
+		Used:      s.Used,
 	}
 	if s.State != report.ShortcutResolving {
 		st.Expires = s.Expires
@@ -471,15 +546,25 @@ func (s *Shortcut) Status() report.ShortcutStatus {
 	return st
 }
 
+// reported returns the state as the status shows it. A shortcut that is cut off waits for an SA
+// like one that is new.
+func (s *Shortcut) reported() report.ShortcutState {
+	if s.CutOff {
+		return report.ShortcutSecuring
+	}
+	return s.State
+}
+
 // Saved returns what a restart has to know of a shortcut that is up.
 func (s *Shortcut) Saved() report.SavedShortcut {
 	return report.SavedShortcut{
-		Prefix:   s.Prefix,
-		Dest:     s.dest,
-		NextHop:  s.NextHop,
-		NBMA:     s.NBMA,
-		Real:     s.requester.Peers.OuterOf(s.NBMA),
-		Identity: s.Identity,
-		Expires:  s.requester.OnClock(s.Expires),
+		Prefix:    s.Prefix,
+		Dest:      s.dest,
+		NextHop:   s.NextHop,
+		Peer:      s.Peer,
+		Outer:     s.requester.Peers.Outer(s.Peer),
+		Identity:  s.Identity,
+		Placement: s.Placement,
+		Expires:   s.requester.OnClock(s.Expires),
 	}
 }

@@ -28,7 +28,7 @@ func newTransit(n Needs, az *authority, rs *Responder) Transit {
 // a NAK if it is a Resolution Request without a binding, else with an Error Indication.
 func (tr *Transit) Forward(m *overlay.Message, to netip.Addr, record packet.ExtensionType) {
 	p, err := tr.Neighbors.PathTo(to)
-	if err == neighbors.PathOK && p.ByNHS && p.NBMA == m.From {
+	if err == neighbors.PathOK && p.ByNHS && p.Peer == m.From {
 		err = neighbors.PathNoBinding // the NHS that sent the message here knows no way either
 	}
 	switch {
@@ -53,7 +53,7 @@ func (tr *Transit) forwardBy(p neighbors.Path, m *overlay.Message, record packet
 		tr.reject(m, overlay.DropHopCount, packet.ErrorHopCount, overlay.HopCountOffset)
 		return
 	}
-	if offset, passed := tr.passedBefore(m, record); passed || p.NBMA == m.From {
+	if offset, passed := tr.passedBefore(m, record); passed || p.Peer == m.From {
 		tr.reject(m, overlay.DropLoop, packet.ErrorLoop, offset)
 		return
 	}
@@ -66,14 +66,25 @@ func (tr *Transit) forwardBy(p neighbors.Path, m *overlay.Message, record packet
 	}
 	m.HopCount--
 	if ext := m.Extension(record); known && ext != nil {
-		ext.CIEs = tr.CIEList(ext.CIEs, tr.OwnCIE())
+		ext.CIEs = tr.CIEList(ext.CIEs, tr.OwnCIE(m.SourceProtocol, m.SourceNBMA))
 	}
-	switch why, ok := tr.TrySend(p.NBMA, m.Packet); {
+	switch why, ok := tr.TrySend(p.Peer, m.Packet); {
 	case ok:
+		tr.note(p, m)
 	case why == overlay.DropTooLong:
 		tr.reject(m, why, packet.ErrorSDUSizeExceeded, 0)
 	default:
 		tr.Drop(why)
+	}
+}
+
+// note remembers that another router's question, or the reply to one, goes on by path p.
+func (tr *Transit) note(p neighbors.Path, m *overlay.Message) {
+	switch m.Type {
+	case packet.ResolutionRequest:
+		tr.responder.requester.notePassed(m, p.Peer, p.NextHop)
+	case packet.ResolutionReply:
+		tr.responder.requester.noteReplied(p.Peer, m)
 	}
 }
 
@@ -93,13 +104,12 @@ func (tr *Transit) fillNAT(m *overlay.Message) {
 // the offset of the extension that has this router's record. In a reply, the Responder extension
 // counts too (RFC 2332 §5.3.1).
 func (tr *Transit) passedBefore(m *overlay.Message, record packet.ExtensionType) (uint16, bool) {
-	own := tr.Address()
 	for i := range m.Extensions {
 		ext := &m.Extensions[i]
 		if ext.Type != record && (ext.Type != packet.ExtensionResponder || !m.Type.IsReply()) {
 			continue
 		}
-		if slices.ContainsFunc(ext.CIEs, func(c packet.CIE) bool { return c.Protocol == own }) {
+		if slices.ContainsFunc(ext.CIEs, func(c packet.CIE) bool { return tr.IsOwn(c.Protocol) }) {
 			return ext.Offset(), true
 		}
 	}
@@ -127,7 +137,7 @@ func (tr *Transit) reject(
 	}
 	to := m.From
 	if p, err := tr.Neighbors.PathTo(m.Origin()); err == neighbors.PathOK {
-		to = p.NBMA
+		to = p.Peer
 	}
 	tr.SendErrorTo(to, m, code, offset)
 }
@@ -151,7 +161,8 @@ func (tr *Transit) rejectForged(m *overlay.Message) bool {
 	case packet.ErrorIndication:
 		// An error with our NBMA address as its source is forged, whatever overlay address it
 		// names: our own do not come in from outside.
-		forged = tr.authority.belongsToOther(m, m.SourceProtocol) || m.SourceNBMA == tr.Local
+		forged = tr.authority.belongsToOther(m, m.SourceProtocol) ||
+			m.SourceNBMA == tr.LocalFor(m.SourceNBMA)
 	}
 	if forged {
 		tr.Drop(overlay.DropNotOwner)

@@ -5,14 +5,16 @@ import (
 
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 )
 
 // This router indicates a shorter way only if the other router's question for it could have a
 // positive answer.
 func TestWouldRefuse(t *testing.T) {
 	from := addr(spoke1NBMA)
-	ahead, back := neighbors.Path{NBMA: addr(spoke2NBMA)}, neighbors.Path{NBMA: from}
-	backByNHS := neighbors.Path{NBMA: from, ByNHS: true}
+	ahead := neighbors.Path{Peer: peerid.At(addr(spoke2NBMA))}
+	back := neighbors.Path{Peer: peerid.At(from)}
+	backByNHS := neighbors.Path{Peer: peerid.At(from), ByNHS: true}
 	for _, tt := range []struct {
 		name  string
 		dest  string
@@ -24,7 +26,8 @@ func TestWouldRefuse(t *testing.T) {
 		{"another router is the way", "172.16.2.10", ahead, neighbors.PathOK, 0, false},
 		{
 			"an NHS knows more", "172.16.2.10",
-			neighbors.Path{NBMA: addr(upperNBMA), ByNHS: true}, neighbors.PathOK, 0, false,
+			neighbors.Path{Peer: peerid.At(addr(upperNBMA)), ByNHS: true},
+			neighbors.PathOK, 0, false,
 		},
 		{"there is no route", "172.16.2.10", neighbors.Path{}, neighbors.PathNoRoute,
 			overlay.DropUnreachable, true},
@@ -38,7 +41,7 @@ func TestWouldRefuse(t *testing.T) {
 		{"a multicast", "224.0.0.5", ahead, neighbors.PathOK, overlay.DropUnreachable, true},
 		{"a broadcast", "255.255.255.255", ahead, neighbors.PathOK, overlay.DropUnreachable, true},
 	} {
-		why, is := wouldRefuse(from, addr(tt.dest), tt.way, tt.fault)
+		why, is := wouldRefuse(peerid.At(from), addr(tt.dest), tt.way, tt.fault)
 		if is != tt.is || is && why != tt.why {
 			t.Errorf("%s: refused %t (%s), want %t (%s)", tt.name, is, why, tt.is, tt.why)
 		}

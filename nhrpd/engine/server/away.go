@@ -8,6 +8,7 @@ import (
 
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
@@ -32,7 +33,7 @@ const AwayTime = 24 * time.Hour
 // markAway records that the router of a binding, which ends, is away from its NBMA address.
 func (srv *Server) markAway(b *Binding) {
 	if b.Holder != (overlay.Holder{}) {
-		srv.setAway(b.Holder, srv.Peers.Outer(b.NBMA), srv.Now.Add(AwayTime))
+		srv.setAway(b.Holder, srv.Peers.Outer(b.Peer), srv.Now.Add(AwayTime))
 	}
 }
 
@@ -40,7 +41,7 @@ func (srv *Server) markAway(b *Binding) {
 // of it before. If the table is full, it records nothing.
 func (srv *Server) setAway(who overlay.Holder, nbma netip.Addr, until time.Time) {
 	srv.endAway(who)
-	if len(srv.Away) >= srv.Config.Limits.Bindings || overlay.InThisNetwork(nbma) {
+	if len(srv.Away) >= srv.Config.Limits.Bindings || !nbma.IsValid() {
 		return
 	}
 	srv.StateChanged()
@@ -98,7 +99,7 @@ func (srv *Server) SaveAway() []report.SavedAway {
 // RestoreAway restores saved entries that have not expired.
 func (srv *Server) RestoreAway(saved []report.SavedAway) {
 	for _, s := range saved {
-		who := overlay.HolderOf(s.Identity, s.NBMA)
+		who := overlay.HolderOf(s.Identity, peerid.At(s.NBMA))
 		if left := min(s.Expires.Sub(srv.Now), AwayTime); left > 0 && overlay.UsableNBMA(s.NBMA) {
 			srv.setAway(who, s.NBMA, srv.Now.Add(left))
 		}

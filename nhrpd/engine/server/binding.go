@@ -8,10 +8,12 @@ import (
 
 	"cygnet/nhrpd/engine/admission"
 	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
@@ -26,9 +28,10 @@ type Binding struct {
 	Server *Server
 	// Protocol is the overlay address.
 	Protocol netip.Addr
-	// NBMA is where packets go: the outer source address as this router sees it, or a peer ID.
-	NBMA netip.Addr
-	// ClientNBMA is the NBMA address that the client gives. Behind NAT it differs from NBMA.
+	// Peer is where packets go: the router that registered, as this router sees it.
+	Peer peerid.ID
+	// ClientNBMA is the NBMA address that the client gives. Behind NAT it differs from the outer
+	// address.
 	ClientNBMA netip.Addr
 	// Identity is what IKE proved of the client. It is empty without IPsec.
 	Identity string
@@ -58,22 +61,24 @@ type Binding struct {
 	Prefixes []*Announced
 	// Routed reports whether routes to Prefixes are wanted.
 	Routed bool
-	// Ref is the reference to the peer at NBMA.
+	// Ref is the reference to Peer.
 	Ref peers.Ref
 
-	since      time.Time  // when the client registered first
-	before     netip.Addr // the NBMA address that the client moved away from, at movedAt
+	since      time.Time // when the client registered first
+	before     peerid.ID // the peer that the client moved away from, at movedAt
 	movedAt    time.Time
 	requestID  uint32    // of the last registration
 	registered time.Time // when the last registration came
 	repeats    int       // how often the client repeated it although it was answered
+
+	ruling *inquiry.Ruling // of the authorizer, by which the binding is narrowed; nil: none
 
 	neighbor  neighbors.Claim
 	admission admission.Reason
 }
 
 // NewBinding makes a binding of an overlay address that has none. The caller sets its fields, and
-// binds it to an NBMA address by Bind.
+// binds it to a peer by Bind.
 func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
 	b := srv.pool.Take()
 	b.Server, b.Protocol, b.since = srv, protocol, srv.Now
@@ -84,21 +89,27 @@ func (srv *Server) NewBinding(protocol netip.Addr) *Binding {
 }
 
 // Bind sets where a binding leads to. The neighbour is wanted, and its data is admitted.
-func (srv *Server) Bind(b *Binding, nbma netip.Addr) {
-	if b.NBMA != nbma && !b.Static {
+func (srv *Server) Bind(b *Binding, id peerid.ID) {
+	moved := b.Peer != id && !b.Static
+	if moved {
 		srv.StateChanged()
 	}
-	b.NBMA = nbma
-	if b.Ref.Peer == nil || b.Ref.Peer.NBMA != nbma {
-		srv.Peers.Refer(&b.Ref, srv.Peers.At(nbma), peers.ForBinding, false)
+	before := b.Ref.Peer
+	b.Peer = id
+	if b.Ref.Peer == nil || b.Ref.Peer.ID != id {
+		srv.Peers.Refer(&b.Ref, srv.Peers.At(id), peers.ForBinding, false)
 	}
-	srv.Admissions.Admit(&b.admission, nbma, admission.As{})
+	srv.Admissions.Admit(&b.admission, id, admission.As{})
 	rank := neighbors.RankBinding
 	if b.Static {
 		rank = neighbors.RankMap
 	}
-	srv.Neighbors.Want(&b.neighbor, rank, b.Protocol, nbma)
+	srv.Neighbors.Want(&b.neighbor, rank, b.Protocol, id)
 	srv.routePrefixes(b)
+	if moved && srv.Inquiries.On() {
+		srv.narrow(b)
+		srv.reviseDirect(before)
+	}
 }
 
 // Unbind ends a client's binding, and logs the reason. It leaves a static map alone.
@@ -109,7 +120,7 @@ func (srv *Server) Unbind(b *Binding, reason string) {
 	srv.Notice(output.Notice{
 		Kind:     output.NoticeUnbound,
 		Prefix:   overlay.HostPrefix(b.Protocol),
-		NBMA:     b.NBMA,
+		Peer:     b.Peer,
 		Identity: b.Identity,
 		Reason:   reason,
 	})
@@ -134,7 +145,11 @@ func (srv *Server) DropBinding(b *Binding) {
 	srv.Timers.Stop(&b.Expiry)
 	srv.Neighbors.Withdraw(&b.neighbor)
 	srv.Admissions.Dismiss(&b.admission)
+	p := b.Ref.Peer
 	srv.Peers.Release(&b.Ref)
+	if b.ruling != nil {
+		srv.reviseDirect(p)
+	}
 }
 
 // PeerSecured uses the binding again if its client is at the address now. If another router is
@@ -148,7 +163,7 @@ func (b *Binding) PeerSecured() {
 		)
 		return
 	}
-	if o := b.Server.Peers.ObjectToBeing(b.NBMA, b.Protocol); !b.Static && o.Raised() {
+	if o := b.Server.Peers.ObjectToBeing(b.Peer, b.Protocol); !b.Static && o.Raised() {
 		b.Server.Revoke(b, o.Text)
 		return
 	}
@@ -165,6 +180,10 @@ func (b *Binding) PeerLost(_ string) {
 	}
 }
 
+// PeerCutOff takes back the routes to the client's prefixes until the client is back: the networks
+// behind it may have another way meanwhile.
+func (b *Binding) PeerCutOff() { b.Server.unroutePrefixes(b) }
+
 // PeerLostForGood ends the binding. The overlay address stays the identity's own until the
 // registration expires.
 func (b *Binding) PeerLostForGood() {
@@ -177,15 +196,16 @@ func (b *Binding) PeerMoved(to *peers.Peer, before netip.Addr) {
 	if b.Static || b.Identity != to.IKE.Identity {
 		return
 	}
-	b.Server.Bind(b, to.NBMA)
-	if before == b.Server.Peers.Outer(to.NBMA) {
+	b.Server.Bind(b, to.ID)
+	b.Restored = false
+	if before == b.Server.Peers.Outer(to.ID) {
 		return
 	}
 	b.Server.Notice(
 		output.Notice{
 			Kind:     output.NoticeMoved,
 			Prefix:   overlay.HostPrefix(b.Protocol),
-			NBMA:     to.NBMA,
+			Peer:     to.ID,
 			Identity: b.Identity,
 			Reason:   "it was at " + before.String(),
 		},
@@ -209,26 +229,25 @@ func (b *Binding) PeerAmbiguous() bool {
 }
 
 // MarkGone lets the binding wait for its client at its successor.
-func (b *Binding) MarkGone(p *peers.Peer, successors map[netip.Addr]*peers.Peer) {
-	if to := b.Server.Peers.Successor(p, successors); to != nil {
-		b.Server.unroutePrefixes(b)
-		b.Server.Bind(b, to.NBMA)
-		return
-	}
-	b.Server.ReserveForOwner(b)
-	b.Server.Unbind(b, "strongSwan was restarted, and too many clients behind NAT wait for it")
+func (b *Binding) MarkGone(p *peers.Peer, successors map[peerid.ID]*peers.Peer) {
+	to := b.Server.Peers.Successor(p, successors)
+	b.Server.unroutePrefixes(b)
+	b.Server.Bind(b, to.ID)
 }
 
-// PeerBack rebinds the binding to its client, which is back under another peer ID.
+// PeerBack rebinds the binding to its client, which is back with another mark.
 func (b *Binding) PeerBack(_, p *peers.Peer) {
 	if !b.Static && b.Identity != "" && b.Identity == p.IKE.Identity {
-		b.Server.Bind(b, p.NBMA)
+		b.Server.Bind(b, p.ID)
 		b.Restored = false
 	}
 }
 
 // Router returns the overlay address of the binding.
 func (b *Binding) Router() netip.Addr { return b.Protocol }
+
+// RouterIdentity returns the identity of the client. It is empty for a static map.
+func (b *Binding) RouterIdentity() string { return b.Identity }
 
 // SetMaps makes the interface's static maps those of the configuration.
 func (srv *Server) SetMaps() {
@@ -252,7 +271,7 @@ func (srv *Server) SetMaps() {
 			b.Static = true
 		}
 		b.ClientNBMA = m.NBMA
-		srv.Bind(b, m.NBMA)
+		srv.Bind(b, peerid.At(m.NBMA))
 	}
 }
 
@@ -281,25 +300,28 @@ func (b *Binding) MayBe(ike event.Peer) bool {
 // clients to send nothing to that router any more: answers about the router went directly between
 // routers, so any client may have learned its NBMA address.
 func (srv *Server) Revoke(b *Binding, reason string) {
+	outer := srv.Peers.Outer(b.Peer)
 	srv.Unbind(b, reason)
-	srv.Admissions.EndAdmission(b.NBMA)
-	srv.Purges.NoteRevoked(b.Protocol, b.NBMA)
+	srv.Admissions.EndAdmission(b.Peer)
+	srv.Purges.NoteRevoked(b.Protocol, outer)
 }
 
 // Status returns a copy of the binding for people and programs.
 func (b *Binding) Status() report.BindingStatus {
+	prefixes, reserve := b.prefixLists()
 	return report.BindingStatus{
 		Protocol:     b.Protocol,
-		NBMA:         b.NBMA,
-		Real:         b.Server.Peers.OuterOf(b.NBMA),
+		Peer:         b.Peer,
+		Outer:        b.Server.Peers.Outer(b.Peer),
 		ClientNBMA:   b.ClientNBMA,
 		Identity:     b.Identity,
 		Static:       b.Static,
 		Unique:       b.Unique,
-		Secured:      b.Server.Peers.Secured(b.NBMA),
+		Secured:      b.Server.Peers.Secured(b.Peer),
 		MTU:          b.MTU,
-		Prefixes:     b.prefixList(),
-		Routed:       b.Routed && len(b.Prefixes) > 0,
+		Prefixes:     prefixes,
+		Reserve:      reserve,
+		Routed:       b.Routed && len(prefixes) > 0,
 		RegisteredAt: b.since,
 		Expires:      b.Expires,
 	}
@@ -307,15 +329,32 @@ func (b *Binding) Status() report.BindingStatus {
 
 // Saved returns what a restart has to know of a client's binding.
 func (b *Binding) Saved() report.SavedBinding {
+	prefixes, reserve := b.prefixLists()
 	return report.SavedBinding{
 		Protocol:   b.Protocol,
-		NBMA:       b.NBMA,
-		Real:       b.Server.Peers.OuterOf(b.NBMA),
+		Peer:       b.Peer,
+		Outer:      b.Server.Peers.Outer(b.Peer),
 		ClientNBMA: b.ClientNBMA,
 		Identity:   b.Identity,
+		Sharers:    slices.Clone(b.sharers),
 		Unique:     b.Unique,
 		MTU:        b.MTU,
-		Prefixes:   b.prefixList(),
+		Prefixes:   prefixes,
+		Reserve:    reserve,
 		Expires:    b.Server.OnClock(b.Expires),
 	}
+}
+
+// RegisteredByOtherVersion reports whether the router that is at a peer is registered at a peer of
+// the other IP version.
+func (srv *Server) RegisteredByOtherVersion(p *peers.Peer) bool {
+	if p.IKE.Identity == "" || srv.AddressesOf[overlay.HolderOf(p.IKE.Identity, p.ID)] == 0 {
+		return false
+	}
+	for _, b := range srv.Bindings {
+		if b.Identity == p.IKE.Identity && srv.Peers.Outer(b.Peer).Is4() != p.Outer.Is4() {
+			return true
+		}
+	}
+	return false
 }

@@ -34,7 +34,7 @@ func (srv *Server) Takes(now time.Time, m *overlay.Message) bool {
 // relaysForOthers reports whether a packet comes from one of our NHSs, or from a client that passes
 // it on for another router. Other peers have no reason to pass packets on to us.
 func (srv *Server) relaysForOthers(m *overlay.Message) bool {
-	p := srv.Peers.ByNBMA[m.From]
+	p := srv.Peers.ByID[m.From]
 	switch {
 	case p == nil:
 		return false
@@ -50,12 +50,12 @@ func (srv *Server) relaysForOthers(m *overlay.Message) bool {
 func (srv *Server) madeBySender(m *overlay.Message) bool {
 	switch {
 	case m.Type.IsReply():
-		return m.SourceProtocol == srv.Address()
+		return srv.IsOwn(m.SourceProtocol)
 	case m.Type == packet.RegistrationRequest || m.Type == packet.TrafficIndication:
 		return true
 	case m.Type == packet.ResolutionRequest && !m.PassedOn():
 		return true
 	}
 	b := srv.Bindings[m.SourceProtocol]
-	return srv.Direct(m) || b != nil && b.NBMA == m.From
+	return srv.Direct(m) || b != nil && b.Peer == m.From
 }

@@ -8,6 +8,7 @@ import (
 
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
@@ -45,7 +46,7 @@ func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Tim
 	o := &owner{Identity: identity, until: until}
 	o.expiry.Run = func() { srv.endOwner(protocol) }
 	srv.Owners[protocol] = o
-	srv.AddressesOf.Take(overlay.HolderOf(identity, netip.Addr{}))
+	srv.AddressesOf.Take(overlay.HolderOf(identity, peerid.ID{}))
 	srv.Timers.Set(&o.expiry, until)
 }
 
@@ -58,7 +59,7 @@ func (srv *Server) endOwner(protocol netip.Addr) {
 	srv.StateChanged()
 	srv.Timers.Stop(&o.expiry)
 	delete(srv.Owners, protocol)
-	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, netip.Addr{}), 1)
+	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, peerid.ID{}), 1)
 }
 
 // OwnedByOther reports whether an overlay address without a binding belongs to an identity that is

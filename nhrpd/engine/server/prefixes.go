@@ -11,13 +11,14 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
 
 // Announced is a network behind a client, which the client registered beside its own address. It
 // ends with the client's binding at the latest. A route to it is wanted while the client is
-// secured.
+// secured, unless it is in reserve.
 type Announced struct {
 	// Prefix is the network.
 	Prefix netip.Prefix
@@ -39,20 +40,25 @@ func (srv *Server) registerPrefix(
 	if o := srv.ObjectToAnnouncing(b, prefix); o.Raised() {
 		return o
 	}
-	a := srv.Announced[prefix]
-	if a != nil && a.Owner != b {
-		srv.dropAnnounced(a) // the same router under its new overlay address
-		a = nil
+	a := b.announced(prefix)
+	for _, other := range srv.announcers(prefix) {
+		if other.Owner != b && b.isSameRouter(other.Owner) {
+			srv.dropAnnounced(other) // the same router under its old overlay address
+		}
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
 	cie.HoldingTime = overlay.Seconds(holding)
 	if a == nil {
 		a = srv.NewAnnounced(b, prefix)
+		kind := output.NoticePrefixBound
+		if !a.inUse() {
+			kind = output.NoticePrefixReserve
+		}
 		srv.Notice(output.Notice{
-			Kind:     output.NoticePrefixBound,
+			Kind:     kind,
 			Prefix:   prefix,
 			NextHop:  b.Protocol,
-			NBMA:     b.NBMA,
+			Peer:     b.Peer,
 			Identity: b.Identity,
 		})
 	}
@@ -86,7 +92,7 @@ func (srv *Server) objectToAnnouncer(
 			objection.OtherClient,
 			"prefixes are taken from routers only that are registered themselves",
 		)
-	case b.NBMA != m.From:
+	case b.Peer != m.From:
 		// The client moved, and its registration from there was lost or is still under way. The
 		// code of this objection makes the client register again.
 		return objection.New(
@@ -102,15 +108,19 @@ func (srv *Server) objectToAnnouncer(
 // ObjectToAnnouncing objects to a prefix that a client may not announce, whether it is new or was
 // announced before. All rules about announced prefixes are applied here.
 //
-// First come, first served: a prefix stays with its router until it ends there. A longer prefix
-// inside another router's prefix is accepted, and the longest match decides between the two. That
-// is how a site and the region that announces the site's prefix as part of its own fit together.
+// First come, first served: a prefix stays with its router until it ends there; others may be in
+// reserve for it (mayReserve). A longer prefix inside another router's prefix is accepted, and the
+// longest match decides between the two. That is how a site and the region that announces the
+// site's prefix as part of its own fit together.
 //
 // A prefix must never hide what this router itself depends on or leads to: the overlay, the
 // underlay, its own and connected networks, or a route with the same prefix.
 func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection.Objection {
 	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
 	if o := s.ToPrefix(prefix); o.Raised() {
+		return o
+	}
+	if o := b.objectToRuledPrefix(prefix); o.Raised() {
 		return o
 	}
 	if !srv.Config.Accepts(prefix) && (!s.Bounded() || len(srv.Config.Accept) > 0) {
@@ -120,9 +130,11 @@ func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection
 		)
 	}
 	a := srv.Parts.AnnouncedIn(prefix)
+	own := b.announced(prefix) != nil || a != nil && b.isSameRouter(a.Owner)
 	switch { // the limits come before the rules that need a search
-	case a != nil:
-	case len(srv.Announced) >= srv.Config.Limits.Prefixes:
+	case own:
+	case a != nil && !b.mayReserve(a, &s):
+	case srv.PrefixCount() >= srv.Config.Limits.Prefixes:
 		return objection.New(
 			objection.LimitReached,
 			"as many prefixes are registered as the configuration allows (limits.prefixes)",
@@ -137,34 +149,49 @@ func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection
 		return o
 	}
 	switch {
-	case a != nil && a.Owner == b:
+	case b.announced(prefix) != nil:
 		return objection.Objection{}
-	case a != nil && !(a.Owner.Server == srv && srv.Config.Protected &&
-		a.Owner.Identity == b.Identity):
+	case a != nil && !own && !b.mayReserve(a, &s):
 		return objection.New(
 			objection.PrefixTaken,
 			"another router has the prefix: "+a.Owner.Protocol.String()+" "+a.Owner.Identity,
 		)
 	}
-	if o := srv.Prefixes.ObjectToPrefix(prefix, b.NBMA); o.Raised() {
+	if o := srv.Prefixes.ObjectToPrefix(prefix, b.Peer); o.Raised() {
 		return o
 	}
 	return objection.Objection{}
 }
 
+// isSameRouter reports whether another binding is the same router's, by the identity that IKE
+// proved.
+func (b *Binding) isSameRouter(o *Binding) bool {
+	return b == o ||
+		b.Server == o.Server && b.Server.Config.Protected && b.Identity == o.Identity
+}
+
 // NewAnnounced makes an announced prefix of a client, to which there is no objection. The caller
-// sets when it expires. The route to it is wanted at once if the client is secured.
+// sets when it expires. The route to it is wanted at once if the client is secured and no other
+// client has it.
 func (srv *Server) NewAnnounced(b *Binding, prefix netip.Prefix) *Announced {
 	srv.StateChanged()
 	a := &Announced{Prefix: prefix, Owner: b}
 	a.Expiry.Run = func() { srv.EndAnnounced(a, "not refreshed within its holding time") }
-	srv.Announced[prefix] = a
 	b.Prefixes = append(b.Prefixes, a)
 	srv.PrefixesOf.Take(b.Holder)
-	if b.Routed {
-		srv.routePrefix(a)
+	before := srv.Announced[prefix]
+	if before != nil {
+		srv.reserve.add(a)
 	} else {
+		srv.Announced[prefix] = a
+	}
+	switch {
+	case !b.Routed:
 		srv.routePrefixes(b)
+	case before == nil:
+		srv.routePrefix(a)
+	case !before.Owner.Routed:
+		srv.succeed(prefix)
 	}
 	return a
 }
@@ -176,72 +203,88 @@ func (srv *Server) EndAnnounced(a *Announced, reason string) {
 		Kind:     output.NoticePrefixUnbound,
 		Prefix:   a.Prefix,
 		NextHop:  b.Protocol,
-		NBMA:     b.NBMA,
+		Peer:     b.Peer,
 		Identity: b.Identity,
 		Reason:   reason,
 	})
 	srv.dropAnnounced(a)
 }
 
-// dropAnnounced forgets an announced prefix and takes back its route.
+// dropAnnounced forgets an announced prefix and takes back its route. Another client that has it in
+// reserve takes its place.
 func (srv *Server) dropAnnounced(a *Announced) {
 	srv.StateChanged()
 	b := a.Owner
+	srv.Timers.Stop(&a.Expiry)
+	srv.PrefixesOf.GiveBack(b.Holder, 1)
+	b.Prefixes = slices.DeleteFunc(b.Prefixes, func(o *Announced) bool { return o == a })
+	if srv.reserve.remove(a) {
+		return
+	}
 	if b.Routed {
 		srv.unroutePrefix(a)
 	}
-	srv.Timers.Stop(&a.Expiry)
 	delete(srv.Announced, a.Prefix)
-	srv.PrefixesOf.GiveBack(b.Holder, 1)
-	b.Prefixes = slices.DeleteFunc(b.Prefixes, func(o *Announced) bool { return o == a })
+	srv.fill(a.Prefix)
 }
 
 // routePrefixes asks the kernel for routes to a client's prefixes, once the client can be reached.
 func (srv *Server) routePrefixes(b *Binding) {
-	if b.Routed || !b.Restored && !srv.Peers.Secured(b.NBMA) {
+	if b.Routed || !b.Restored && !srv.Peers.Secured(b.Peer) {
 		return
 	}
 	for _, a := range slices.Clone(b.Prefixes) {
 		srv.reviewPrefix(a) // changes of the routes reviewed only the prefixes with a route
 	}
 	b.Routed = true
-	for _, a := range b.Prefixes {
-		srv.routePrefix(a)
+	for _, a := range slices.Clone(b.Prefixes) {
+		switch holder := srv.Announced[a.Prefix]; {
+		case holder == a:
+			srv.routePrefix(a)
+		case holder != nil && !holder.Owner.Routed:
+			srv.succeed(a.Prefix)
+		}
 	}
 }
 
-// unroutePrefixes takes back the routes to a client's prefixes.
+// unroutePrefixes takes back the routes to a client's prefixes. Clients that have these in reserve
+// take its place.
 func (srv *Server) unroutePrefixes(b *Binding) {
 	if !b.Routed {
 		return
 	}
-	for _, a := range b.Prefixes {
-		srv.unroutePrefix(a)
-	}
 	b.Routed = false
+	for _, a := range slices.Clone(b.Prefixes) {
+		if a.inUse() {
+			srv.unroutePrefix(a)
+			srv.succeed(a.Prefix)
+		}
+	}
+}
+
+// Routes returns the routes to clients' prefixes that the kernel is to have, in order.
+func (srv *Server) Routes() []output.RouteChange {
+	var list []output.RouteChange
+	for _, a := range ordered.Values(srv.Announced, ordered.ByPrefix) {
+		if a.Owner.Server == srv && a.Owner.Routed {
+			list = append(list, output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol})
+		}
+	}
+	return list
 }
 
 // routePrefix asks the kernel for the route to a prefix. It also adds the route to the index that
 // look-ups search, since the mirror leaves out the daemon's own routes.
 func (srv *Server) routePrefix(a *Announced) {
 	srv.Parts.PrefixRouted(a.Prefix)
-	srv.Out.Routes = append(srv.Out.Routes, output.RouteChange{
-		Interface: srv.Config.Name,
-		Prefix:    a.Prefix,
-		NextHop:   a.Owner.Protocol,
-	})
+	srv.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol})
 	srv.Table().Announced.Add(a.route())
 	srv.RouteMoved(srv.Config.Table, a.Prefix)
 }
 
 // unroutePrefix takes back the route to a prefix, also from the index.
 func (srv *Server) unroutePrefix(a *Announced) {
-	srv.Out.Routes = append(srv.Out.Routes, output.RouteChange{
-		Interface: srv.Config.Name,
-		Prefix:    a.Prefix,
-		NextHop:   a.Owner.Protocol,
-		Delete:    true,
-	})
+	srv.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol, Delete: true})
 	srv.Table().Announced.Remove(a.route())
 	srv.RouteMoved(srv.Config.Table, a.Prefix)
 }
@@ -255,17 +298,20 @@ func (a *Announced) route() event.Route {
 	}
 }
 
-// BehindClient reports whether an NBMA address lies inside an announced prefix. A router with such
-// an address could not be reached: packets to it would go into the tunnel.
-func (srv *Server) BehindClient(nbma netip.Addr) bool {
-	_, is := srv.Table().Announced.Lookup(srv.Peers.Outer(nbma))
+// BehindClient reports whether the outer address of a peer lies inside an announced prefix. A
+// router with such an address could not be reached: packets to it would go into the tunnel.
+func (srv *Server) BehindClient(id peerid.ID) bool {
+	_, is := srv.Table().Announced.Lookup(srv.Peers.Outer(id))
 	return is
 }
 
 // ReviewAnnounced ends the prefixes that the configuration or the routes no longer allow. The
 // client learns of it when it refreshes its registration.
 func (srv *Server) ReviewAnnounced() {
-	for _, a := range ordered.Values(srv.Announced, ordered.ByPrefix) {
+	for _, a := range srv.everyAnnounced() {
+		if a.Owner.announced(a.Prefix) != a {
+			continue // it ended with one before it
+		}
 		if !srv.Config.Accepts(a.Prefix) &&
 			(len(srv.Config.Accept) > 0 || !srv.Config.Policy.Announces()) {
 			srv.EndAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
@@ -304,14 +350,19 @@ func (srv *Server) reviewPrefix(a *Announced) {
 	}
 }
 
-// prefixList returns a copy of the binding's prefixes, in order.
-func (b *Binding) prefixList() []netip.Prefix {
-	var list []netip.Prefix
+// prefixLists returns copies of the binding's prefixes, in order: those that lead to the client,
+// and those in reserve.
+func (b *Binding) prefixLists() (inUse, reserve []netip.Prefix) {
 	for _, a := range b.Prefixes {
-		list = append(list, a.Prefix)
+		if a.inUse() {
+			inUse = append(inUse, a.Prefix)
+		} else {
+			reserve = append(reserve, a.Prefix)
+		}
 	}
-	slices.SortFunc(list, ordered.ByPrefix)
-	return list
+	slices.SortFunc(inUse, ordered.ByPrefix)
+	slices.SortFunc(reserve, ordered.ByPrefix)
+	return inUse, reserve
 }
 
 // ObjectToBinding objects to a binding if the rules do not give its client the address any more. It
@@ -333,3 +384,6 @@ func (srv *Server) ObjectToAnnounced(b *Binding, prefix netip.Prefix) objection.
 	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
 	return s.ToPrefix(prefix)
 }
+
+// PrefixCount returns how many prefixes clients have registered, with those in reserve.
+func (srv *Server) PrefixCount() int { return len(srv.Announced) + srv.reserve.count }

@@ -36,6 +36,9 @@ func (srv *Server) Registration(m *overlay.Message) {
 		return
 	}
 	ours := srv.meantForNHS(m)
+	if ours && srv.awaitsRuling(m) {
+		return
+	}
 	for i := range m.CIEs {
 		cie := &m.CIEs[i]
 		srv.clampMTU(cie)
@@ -49,9 +52,28 @@ func (srv *Server) Registration(m *overlay.Message) {
 			if o.Kind == objection.LimitReached {
 				srv.Drop(overlay.DropTableFull)
 			}
-			srv.reportRefusal(m, cie, o.Text)
+			if o.Kind != objection.Draining { // that is what the administrator wants
+				srv.reportRefusal(m, cie, o.Text)
+			}
 		}
 	}
+	srv.replyToRegistration(m)
+}
+
+// RefuseFamily refuses a registration of an address of a family that the overlay does not have
+// here. The client may have both families: without an answer, it could not tell this router from
+// one that is gone.
+func (srv *Server) RefuseFamily(m *overlay.Message) {
+	if len(m.CIEs) == 0 || !m.SourceProtocol.IsValid() || !srv.Understood(m) {
+		return
+	}
+	o := objection.Newf(objection.WrongFamily,
+		"%s is not of the family of our overlay address %s: give address one of each family",
+		m.SourceProtocol, srv.Address())
+	for i := range m.CIEs {
+		m.CIEs[i].Code, m.CIEs[i].HoldingTime = o.Code(), 0
+	}
+	srv.reportRefusal(m, &m.CIEs[0], o.Text)
 	srv.replyToRegistration(m)
 }
 
@@ -72,7 +94,7 @@ func (srv *Server) reportRefusal(m *overlay.Message, cie *packet.CIE, reason str
 		srv.Notice(output.Notice{
 			Kind:     output.NoticeRejected,
 			Prefix:   prefix,
-			NBMA:     m.From,
+			Peer:     m.From,
 			Identity: srv.Peers.Identity(m.From),
 			Reason:   "registration refused: " + reason,
 		})
@@ -82,9 +104,14 @@ func (srv *Server) reportRefusal(m *overlay.Message, cie *packet.CIE, reason str
 // replyToRegistration turns the request into the reply (RFC 2332 §5.2.4) and sends the reply. A
 // client behind NAT learns from it the address that this router sees.
 func (srv *Server) replyToRegistration(m *overlay.Message) {
+	for i := range m.CIEs {
+		srv.CountServed(m.CIEs[i].Code)
+	}
 	m.Type = packet.RegistrationReply
 	m.HopCount = overlay.HopCount
-	m.DestProtocol = srv.Address()
+	if own := srv.AddressFor(m.SourceProtocol); own.IsValid() {
+		m.DestProtocol = own
+	}
 	srv.FillResponder(m)
 	ext := m.Extension(packet.ExtensionNATAddress)
 	if ext != nil && !srv.Direct(m) && !overlay.NATAddress(m.Packet, m.SourceProtocol).IsValid() {
@@ -97,9 +124,17 @@ func (srv *Server) replyToRegistration(m *overlay.Message) {
 // the overlay address of a client. That is the case if the registration comes from the address that
 // the binding moved away from, and both addresses have had their SAs since then. This router serves
 // the one of the two that registered last, while that one has its SA.
-func (srv *Server) duplicate(b *Binding, from netip.Addr) bool {
-	served, other := srv.Peers.ByNBMA[b.NBMA], srv.Peers.ByNBMA[from]
-	return srv.Config.Protected && b.before == from && served != nil && served.Secured &&
+//
+// A router with addresses of both IP versions names the other one: it may go to and fro between
+// them.
+func (b *Binding) duplicate(m *overlay.Message) bool {
+	srv := b.Server
+	served, other := srv.Peers.ByID[b.Peer], srv.Peers.ByID[m.From]
+	named := m.OtherNBMA()
+	if named.IsValid() && (named == b.ClientNBMA || named == srv.Peers.Outer(b.Peer)) {
+		return false
+	}
+	return srv.Config.Protected && b.before == m.From && served != nil && served.Secured &&
 		other != nil && other.Since.Before(b.movedAt)
 }
 
@@ -114,11 +149,15 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 			objection.ServiceOff,
 			"this router takes no registrations (server is not set)",
 		)
-	case !ok || !srv.SameFamily(client):
+	case srv.Draining:
+		return objection.New(objection.Draining, "this router asks its clients away")
+	case !ok || !srv.HasFamily(client):
 		return objection.New(objection.Malformed, "it has an impossible prefix")
 	case srv.Peers.ObjectTo(m.From).Raised():
 		return srv.Peers.ObjectTo(m.From)
-	case !prefix.IsSingleIP() || !srv.namesRouter(m, client) && srv.Config.TakesPrefixes():
+	case client.Is6() && client.IsLinkLocalUnicast():
+		return srv.objectToLinkLocal(m, client)
+	case srv.isPrefix(m, client, prefix):
 		return srv.registerPrefix(m, cie, prefix)
 	}
 	if o := srv.objectToAddress(m, cie, client); o.Raised() {
@@ -127,8 +166,40 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 	if o := srv.objectToTaking(m, client); o.Raised() {
 		return o
 	}
+	if o := srv.objectByRuling(m, client); o.Raised() {
+		return o
+	}
 	srv.renewBinding(m, cie, client)
 	return objection.Objection{}
+}
+
+// isPrefix reports whether a registration is about a network behind the client, rather than about
+// the overlay address client.
+func (srv *Server) isPrefix(m *overlay.Message, client netip.Addr, prefix netip.Prefix) bool {
+	return !prefix.IsSingleIP() || !srv.namesRouter(m, client) && srv.Config.TakesPrefixes()
+}
+
+// objectToLinkLocal objects to the registration of a link-local address, unless it is the one that
+// follows from an overlay address of the sender: the sender has registered that address, or a rule
+// gives it to the sender. Such a registration changes nothing, since the link-local address comes
+// and goes with the overlay address. Cisco's routers register both.
+func (srv *Server) objectToLinkLocal(m *overlay.Message, client netip.Addr) objection.Objection {
+	router := srv.LinkLocals().Router(client)
+	if router == client {
+		return objection.Newf(objection.WrongAddress, "no overlay address here has the link-local "+
+			"address %s: the overlay has to be an IPv6 range of /64 or longer, and a router's "+
+			"link-local address has the last 64 bits of its overlay address", client)
+	}
+	b := srv.Bindings[router]
+	switch {
+	case b != nil && !b.Static && b.sameClient(m):
+		return objection.Objection{}
+	case b == nil && srv.Config.Policy != nil && !srv.Peers.ObjectToBeing(m.From, router).Raised():
+		return objection.Objection{}
+	}
+	return objection.Newf(objection.WrongAddress, "the link-local address %s belongs to the "+
+		"router with the overlay address %s, which this router has not registered: give its tunnel the "+
+		"link-local address with the last 64 bits of its own overlay address", client, router)
 }
 
 // objectToAddress objects to the registration of an address that the sender may not have, whoever
@@ -147,7 +218,7 @@ func (srv *Server) objectToAddress(
 		return o
 	}
 	o := srv.Prefixes.ObjectToHostRoute(client, m.From)
-	if b := srv.Bindings[client]; o.Raised() && b != nil && !b.Static && srv.sameClient(b, m) {
+	if b := srv.Bindings[client]; o.Raised() && b != nil && !b.Static && b.sameClient(m) {
 		srv.Unbind(b, o.Text)
 	}
 	return o
@@ -169,16 +240,16 @@ func (srv *Server) objectToTaking(m *overlay.Message, client netip.Addr) objecti
 		return srv.objectToNewOwner(m, client)
 	case b.Static:
 		return objection.New(objection.AddressMapped, "a static map has the address")
-	case !srv.sameClient(b, m):
+	case !b.sameClient(m):
 		return objection.New(
 			objection.AddressTaken,
-			"another router has the address: "+srv.Peers.Outer(b.NBMA).String()+" "+b.Identity,
+			"another router has the address: "+srv.Peers.Outer(b.Peer).String()+" "+b.Identity,
 		)
-	case srv.duplicate(b, m.From):
+	case b.duplicate(m):
 		return objection.New(
 			objection.Duplicate,
 			"two routers have the identity "+b.Identity+
-				" and this address; it is served at "+srv.Peers.Outer(b.NBMA).String(),
+				" and this address; it is served at "+srv.Peers.Outer(b.Peer).String(),
 		)
 	}
 	return objection.Objection{}
@@ -220,24 +291,24 @@ func (srv *Server) renewBinding(m *overlay.Message, cie *packet.CIE, client neti
 		srv.Notice(output.Notice{
 			Kind:     output.NoticeBound,
 			Prefix:   overlay.HostPrefix(client),
-			NBMA:     m.From,
+			Peer:     m.From,
 			Identity: b.Identity,
 		})
-	} else if srv.Peers.Outer(b.NBMA) != srv.Peers.Outer(m.From) {
+	} else if srv.Peers.Outer(b.Peer) != srv.Peers.Outer(m.From) {
 		srv.Notice(output.Notice{
 			Kind:     output.NoticeMoved,
 			Prefix:   overlay.HostPrefix(client),
-			NBMA:     m.From,
+			Peer:     m.From,
 			Identity: b.Identity,
-			Reason:   "it was at " + srv.Peers.Outer(b.NBMA).String(),
+			Reason:   "it was at " + srv.Peers.Outer(b.Peer).String(),
 		})
-		srv.noteTakenInTurn(m, b)
-		b.before, b.movedAt = b.NBMA, srv.Now
+		b.noteTakenInTurn(m)
+		b.before, b.movedAt = b.Peer, srv.Now
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
 	cie.HoldingTime = overlay.Seconds(holding)
 	unique := m.Flags&packet.RegistrationUnique != 0
-	if b.Unique != unique || b.Identity != identity ||
+	if b.Unique != unique || b.Identity != identity || !slices.Equal(b.sharers, sharers) ||
 		b.ClientNBMA != m.SourceNBMA || b.MTU != cie.MTU {
 		srv.StateChanged()
 	}
@@ -254,16 +325,17 @@ func (srv *Server) renewBinding(m *overlay.Message, cie *packet.CIE, client neti
 	b.MTU = cie.MTU
 	b.Expires = srv.Now.Add(holding)
 	srv.Timers.Set(&b.Expiry, b.Expires)
-	srv.noteRepeat(m, b, holding)
+	b.noteRepeat(m, holding)
 	srv.Mismatches.Clear(m.From, report.MismatchRefused)
 	srv.Bind(b, m.From)
+	srv.narrow(b)
 }
 
 // namesRouter reports whether a registration of a host prefix is about a router rather than about a
 // network behind one. An address in the overlay's range is a router's. If the range is not known, a
 // router registers only the address that it names as the packet's source.
 func (srv *Server) namesRouter(m *overlay.Message, client netip.Addr) bool {
-	if !srv.OverlayRange().IsValid() {
+	if !srv.OverlayRange(client).IsValid() {
 		return client == m.SourceProtocol
 	}
 	return srv.InOverlay(client)
@@ -272,18 +344,19 @@ func (srv *Server) namesRouter(m *overlay.Message, client netip.Addr) bool {
 // sameClient reports whether a registration comes from the router that a binding belongs to. With
 // IPsec the identity that IKE proved decides. Without IPsec the NBMA address decides, but only if
 // the client registered as unique.
-func (srv *Server) sameClient(b *Binding, m *overlay.Message) bool {
+func (b *Binding) sameClient(m *overlay.Message) bool {
+	srv := b.Server
 	if srv.Config.Protected {
 		return b.MayBe(srv.Peers.Proven(m.From))
 	}
-	return b.NBMA == m.From || !b.Unique
+	return b.Peer == m.From || !b.Unique
 }
 
 // meantForNHS reports whether a registration is for this NHS. It is if it names this router's
 // overlay address, or one of the addresses that clients name when they do not know the NHS's.
 func (srv *Server) meantForNHS(m *overlay.Message) bool {
 	dest := m.DestProtocol
-	return dest == srv.Address() || dest == m.SourceProtocol || dest == srv.Broadcast()
+	return srv.IsOwn(dest) || dest == m.SourceProtocol || dest == srv.Broadcast(dest)
 }
 
 // clampMTU lowers the MTU that a client claims to the tunnel's MTU: Cisco's routers claim 17,916.
@@ -295,9 +368,9 @@ func (srv *Server) clampMTU(cie *packet.CIE) {
 
 // objectToClientAddress objects to an overlay address that cannot be a client's here.
 func (srv *Server) objectToClientAddress(client netip.Addr) objection.Objection {
-	r := srv.OverlayRange()
+	r := srv.OverlayRange(client)
 	switch {
-	case client == srv.Address():
+	case srv.IsOwn(client):
 		return objection.Newf(
 			objection.WrongAddress,
 			"the overlay address %s is ours: each router needs its own",
@@ -321,10 +394,11 @@ func (srv *Server) objectToClientAddress(client netip.Addr) objection.Objection 
 	return objection.Objection{}
 }
 
-// noteRepeat records how often a client has noteRepeat a registration that we answered a moment
-// ago: the client has not received the answer. A refresh is no repetition: it has another request
-// ID, or where a client uses the same ID again, it comes later.
-func (srv *Server) noteRepeat(m *overlay.Message, b *Binding, holding time.Duration) {
+// noteRepeat records how often a client has repeated a registration that we answered a moment ago:
+// the client has not received the answer. A refresh is no repetition: it has another request ID, or
+// where a client uses the same ID again, it comes later.
+func (b *Binding) noteRepeat(m *overlay.Message, holding time.Duration) {
+	srv := b.Server
 	again := b.requestID == m.RequestID && b.registered.Add(holding/4).After(srv.Now)
 	b.requestID, b.registered = m.RequestID, srv.Now
 	switch {
@@ -342,7 +416,8 @@ func (srv *Server) noteRepeat(m *overlay.Message, b *Binding, holding time.Durat
 
 // noteTakenInTurn records that two routers register the same overlay address in turn. Only without
 // IPsec can each take the address from the other, because then it belongs to no identity.
-func (srv *Server) noteTakenInTurn(m *overlay.Message, b *Binding) {
+func (b *Binding) noteTakenInTurn(m *overlay.Message) {
+	srv := b.Server
 	if srv.Config.Protected {
 		return
 	}
@@ -350,7 +425,7 @@ func (srv *Server) noteTakenInTurn(m *overlay.Message, b *Binding) {
 		return
 	}
 	reason := fmt.Sprintf("the routers at %s and %s register it in turn",
-		srv.Peers.Outer(b.NBMA), srv.Peers.Outer(m.From))
+		srv.Peers.Outer(b.Peer), srv.Peers.Outer(m.From))
 	srv.Mismatches.Record(report.MismatchTwice, m.From, b.Protocol, "", reason)
 }
 
@@ -364,10 +439,13 @@ func (srv *Server) noteTakenInTurn(m *overlay.Message, b *Binding) {
 // address.
 func (srv *Server) FillNAT(m *overlay.Message, protocol netip.Addr) {
 	b := srv.Bindings[protocol]
-	if b == nil || !b.ClientNBMA.IsValid() || b.ClientNBMA == srv.Peers.Outer(b.NBMA) {
+	if b == nil || !b.ClientNBMA.IsValid() || b.ClientNBMA == srv.Peers.Outer(b.Peer) {
 		return
 	}
-	public := overlay.NATCIE(protocol, srv.Peers.Outer(b.NBMA))
+	public := overlay.NATCIE(protocol, srv.Peers.Outer(b.Peer))
+	if m.SourceNBMA.IsValid() && public.NBMA.Is4() != m.SourceNBMA.Is4() {
+		return // all NBMA addresses in a packet are of one IP version
+	}
 	ext := m.Extension(packet.ExtensionNATAddress)
 	if ext == nil {
 		if m.Flags&packet.FlagNAT != 0 {
@@ -380,7 +458,7 @@ func (srv *Server) FillNAT(m *overlay.Message, protocol netip.Addr) {
 		func(c packet.CIE) bool { return c.Protocol == protocol }); {
 	case len(ext.CIEs) == 0:
 		ext.CIEs = srv.CIEList(nil, public)
-	case i >= 0 && b.NBMA == m.From:
+	case i >= 0 && b.Peer == m.From:
 		ext.CIEs[i].NBMA = public.NBMA
 	}
 }

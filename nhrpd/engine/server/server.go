@@ -5,6 +5,7 @@ import (
 
 	"cygnet/nhrpd/engine/admission"
 	"cygnet/nhrpd/engine/client"
+	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/mismatch"
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/overlay"
@@ -21,12 +22,17 @@ import (
 type Server struct {
 	Needs
 
+	// Draining reports whether this router asks its clients away: it refuses registrations for lack
+	// of room, so that clients go to other NHSs, and ends no binding itself.
+	Draining bool
 	// Bindings has the clients and static maps, by overlay address.
 	Bindings map[netip.Addr]*Binding
 	// Owners has the identities for which overlay addresses are reserved, by overlay address.
 	Owners map[netip.Addr]*owner
-	// Announced has the prefixes that clients announced.
+	// Announced has the prefixes that clients announced, each with the client that it leads to.
 	Announced map[netip.Prefix]*Announced
+	// reserve has the further clients that announced what is in Announced.
+	reserve reserve
 	// Away has the clients that are not registered now and may come back.
 	Away map[overlay.Holder]*away
 	// AwayAt is the index of Away by NBMA address.
@@ -53,6 +59,7 @@ type Needs struct {
 	Client     *client.Client
 	Prefixes   *prefixes.Rules
 	Mismatches *mismatch.Table
+	Inquiries  *inquiry.Table
 	Parts      Parts
 }
 
@@ -74,6 +81,7 @@ func New(needs Needs, clients int) Server {
 		uncertain:   make(uncertain),
 		Owners:      make(map[netip.Addr]*owner),
 		Announced:   make(map[netip.Prefix]*Announced),
+		reserve:     reserve{of: make(map[netip.Prefix][]*Announced)},
 		Away:        make(map[overlay.Holder]*away),
 		AddressesOf: make(ratelimit.Shares[overlay.Holder], clients),
 		PrefixesOf:  make(ratelimit.Shares[overlay.Holder]),

@@ -12,11 +12,13 @@ import (
 	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/client"
 	"cygnet/nhrpd/engine/event"
+	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/mismatch"
 	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/prefixes"
 	"cygnet/nhrpd/engine/purge"
@@ -41,11 +43,13 @@ type fakeParts struct {
 	srv *Server
 }
 
-func (f *fakeParts) ReviseAdmission(netip.Addr)    {}
+func (f *fakeParts) NeighborChanged(netip.Addr)    {}
+func (f *fakeParts) ReviseAdmission(peerid.ID)     {}
 func (f *fakeParts) ReviewAskers(*peers.Peer) bool { return false }
-func (f *fakeParts) EndAdmission(netip.Addr)       {}
+func (f *fakeParts) EndAdmission(peerid.ID)        {}
 func (f *fakeParts) PeerReady(p *peers.Peer)       { f.srv.ConfirmWhereItIs(p) }
 func (f *fakeParts) UsesShortcuts() bool           { return false }
+func (f *fakeParts) Answered(peerid.ID) bool       { return false }
 func (f *fakeParts) PrefixRouted(netip.Prefix)     {}
 
 func (f *fakeParts) AnnouncedIn(prefix netip.Prefix) *Announced { return f.srv.Announced[prefix] }
@@ -72,6 +76,7 @@ func newFixture(t *testing.T, change ...func(*overlay.InterfaceConfig)) *fixture
 	cfg := overlay.InterfaceConfig{
 		Name:        "gre1",
 		Address:     netip.MustParsePrefix("10.255.0.1/24"),
+		Table:       254,
 		Protected:   true,
 		Server:      true,
 		HoldingTime: 10 * time.Minute,
@@ -101,8 +106,10 @@ func newFixture(t *testing.T, change ...func(*overlay.InterfaceConfig)) *fixture
 	rules := prefixes.New(ifc, func(yield func(prefixes.Keeper) bool) { yield(keeper{ifc, &srv}) })
 	cl := client.New(client.Needs{Interface: ifc, Peers: &ps, Neighbors: &ns, Admissions: &ad,
 		Purges: &purges, Prefixes: &rules, Parts: parts})
+	var inquiries inquiry.Table
 	srv = New(Needs{Interface: ifc, Peers: &ps, Neighbors: &ns, Admissions: &ad, Purges: &purges,
-		Client: &cl, Prefixes: &rules, Mismatches: &mm, Parts: parts}, 0)
+		Client: &cl, Prefixes: &rules, Mismatches: &mm, Inquiries: &inquiries, Parts: parts}, 0)
+	inquiries = inquiry.New(ifc, nil)
 	parts.srv = &srv
 	f := &fixture{Server: &srv, t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	f.do(func() {
@@ -137,18 +144,18 @@ func (f *fixture) wait(d time.Duration) {
 
 // secured gives a router at an NBMA address an SA.
 func (f *fixture) secured(nbma, identity string) {
-	f.do(func() { f.Peers.PeerSecured(event.Peer{NBMA: addr(nbma), Identity: identity}) })
+	f.do(func() { f.Peers.PeerSecured(event.Peer{ID: peerid.At(addr(nbma)), Identity: identity}) })
 }
 
 // gone ends the SA with the router at an NBMA address, which does not come back.
 func (f *fixture) gone(nbma string) {
-	f.do(func() { f.Peers.PeerLost(addr(nbma), "gone", false) })
+	f.do(func() { f.Peers.PeerLost(peerid.At(addr(nbma)), "gone", false) })
 	f.wait(peers.LostGrace)
 }
 
 // registration returns the registration of a router's overlay address for ten minutes.
 func registration(nbma, protocol string) *overlay.Message {
-	return &overlay.Message{From: addr(nbma), Packet: &packet.Packet{
+	return &overlay.Message{From: peerid.At(addr(nbma)), Packet: &packet.Packet{
 		Type:           packet.RegistrationRequest,
 		RequestID:      1,
 		SourceNBMA:     addr(nbma),
@@ -209,7 +216,7 @@ func TestObjections(t *testing.T) {
 		{rule: "a blocked identity", want: objection.IdentityBlocked, code: packet.CodeProhibited,
 			before: func(f *fixture) {
 				f.Blocks["spoke1"] = &authorization.Block{Identity: "spoke1"}
-				f.Peers.SetAuthorizations(f.Peers.ByNBMA[addr(at)])
+				f.Peers.SetAuthorizations(f.Peers.ByID[peerid.At(addr(at))])
 			}},
 		{rule: "our own address", want: objection.WrongAddress, code: packet.CodeProhibited,
 			edit: func(m *overlay.Message) { m.SourceProtocol = addr("10.255.0.1") }},
@@ -504,7 +511,7 @@ func TestPrefixRoute(t *testing.T) {
 	if !wanted[lan] {
 		t.Error("no route is wanted when the prefix is announced")
 	}
-	f.do(func() { f.Peers.PeerLost(addr("192.0.2.11"), "lost", false) })
+	f.do(func() { f.Peers.PeerLost(peerid.At(addr("192.0.2.11")), "lost", false) })
 	follow()
 	if wanted[lan] {
 		t.Error("the route is wanted without an SA")
@@ -589,7 +596,7 @@ func TestRates(t *testing.T) {
 				c.Limits.Requests, c.Limits.Transit = 2, 20
 			})
 			f.registers("192.0.2.11", "spoke1", client)
-			m := &overlay.Message{Packet: &tt.packet, From: addr("192.0.2.11")}
+			m := &overlay.Message{Packet: &tt.packet, From: peerid.At(addr("192.0.2.11"))}
 			taken := 0
 			for range 100 {
 				if f.Takes(f.now, m) {

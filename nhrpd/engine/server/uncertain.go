@@ -35,7 +35,7 @@ func (srv *Server) ConfirmWhereItIs(p *peers.Peer) {
 	for _, b := range ordered.ValuesIf(srv.uncertain, ordered.ByAddr, left) {
 		b.asked = append(b.asked, p.IKE.Identity)
 		srv.Peers.HaveRegisterAgain(p, "to have it register again: it left the address "+
-			srv.Peers.Outer(b.NBMA).String()+", which it shared with others")
+			srv.Peers.Outer(b.Peer).String()+", which it shared with others")
 		return
 	}
 }

@@ -1,0 +1,58 @@
+package logging
+
+// messageIDs has, for each kind of event, the ID by which systemd's journal knows its messages. The
+// catalog (packaging/systemd/cygnet.catalog) explains the IDs: journalctl -x shows its text. An ID
+// never changes.
+var messageIDs = map[string]string{
+	"started":              "2c4c6c60e5cf46ed83bc2288c4128447",
+	"registered":           "276ce2b9f00947a1aaed5dc85e952b5d",
+	"refused":              "61a71edaf9c74d16b94d7626523b4b52",
+	"unanswered":           "51bf3699f9044cc2a9e070b761c8a3ba",
+	"nhs-unusable":         "ce59b0528f2a403e82d24b49c3a38b7d",
+	"nhs-reserve":          "5d6b74d1df674bfcbf498c259de4af19",
+	"hub-lost":             "2136af4c964e44368245a23be82a8cd7",
+	"hub-back":             "61283f15cd4f4095bdba452611a6315d",
+	"prefix-accepted":      "dbbabdc7efc6417787f4bbc0cfcbd2d6",
+	"nat":                  "4645731b9ed54e6da497275c081579e1",
+	"client-registered":    "06c672371fd44c339da249074bf953ac",
+	"client-moved":         "d3509bd7c5ab4edcbb5c58cf7cb0a4fd",
+	"client-ended":         "912853c0ded34dd1963e22d1c941fc10",
+	"request-refused":      "c73b8fa27f8d4bcab44f5ec00b77fc4b",
+	"prefix-announced":     "774cce553dc643a6a30f7729f1bdbb20",
+	"prefix-reserve":       "cc5b1c25ad2a406daec6786c2ead201c",
+	"prefix-takeover":      "8ce20254de1846678c6d256589b71f82",
+	"prefix-ended":         "909f82f7e85747749e2c6c99bacabad1",
+	"peer-secured":         "61c53c77efc34665a5acb0cc1486adcd",
+	"peer-lost":            "eb31b9d8edd3446c9339afdcb0adf090",
+	"peer-ended":           "f8d962d4d33f4d21bee11dc690770c98",
+	"peer-closed":          "86e074994a554e1983c6b8b0e10b69fb",
+	"peer-failed":          "6b1e296d9d3c4fbca1dc1cc79a2eba34",
+	"peer-prohibited":      "a759d92da06d4314887306772b89a44e",
+	"peer-error":           "a5096a7601c0406991b96c2e295262c2",
+	"sa-refused":           "41b290ce969b4bcb99bb3497ebe89976",
+	"identity-blocked":     "8f3b777af0734d1ba4638a86ec929d78",
+	"identity-unblocked":   "4fdac79d24df4b1595986b7a48251fbf",
+	"events-left-out":      "6746ffe3f604499b9221127bf2202f40",
+	"resolving":            "b54b9c2530e0451fabfb9670bf101465",
+	"unresolved":           "e8a1353a07b046029c82821410535ec0",
+	"shortcut-up":          "3f9c43b6c3aa4f6da5b1b4904734c610",
+	"shortcut-down":        "1a79063824a34aaa8471e910a8020e8c",
+	"shortcut-cut-off":     "db358504bf924fd685c89627087d7f81",
+	"shortcut-denied":      "9d46789588b14285bf33358cd97e4953",
+	"relayed":              "35e082e2849149d8bf5c635109dc0d22",
+	"packet-not-sent":      "54eab8a59ae4491aae9dd1b7a0ca54c9",
+	"kernel-refused":       "4bf3a3595b2c455ea3b72aefa61b2ed1",
+	"strongswan-connected": "a749c6fa527948bd84318d0b652f07b8",
+	"strongswan-lost":      "13055d0114734951b88b4e2ae4a75cdb",
+	"uplink-changed":       "28a7e3be712b43209f218d3e60613106",
+	"reloaded":             "79f7c50d2de543aa930c11a3dd871806",
+	"reload-failed":        "25ce06829d3448ee8c51a1e7d38c3bf7",
+	"authorizer-silent":    "902dd38ed0a746f9b53cdd8e30cc92be",
+	"authorizer-back":      "2abcbef4a4994ebc827e49b3813df029",
+	"draining":             "b5d5e65a53724b05be710f8af5d919a1",
+	"leaving":              "884e7edf25cd4551a3eb056baabb9203",
+	"log-level":            "03fb1310da2e4c14b97fcb59b1dddb86",
+}
+
+// MessageID returns the ID of the journal's messages of a kind of event; empty if it has none.
+func MessageID(kind string) string { return messageIDs[kind] }

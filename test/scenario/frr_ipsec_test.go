@@ -1,0 +1,74 @@
+//go:build lab
+
+package scenario
+
+import (
+	"testing"
+	"time"
+
+	"cygnet/test/lab"
+)
+
+// secureFRR runs charon on a site where FRR is to run, with the example's one connection for all
+// other routers.
+func secureFRR(m *lab.Mesh, s *lab.Site) {
+	m.Helper()
+	s.WriteFile("/etc/swanctl/swanctl.conf", 0o600, replace(contrib(m, "swanctl/frr.conf"),
+		"198.51.100.11", s.Public.String(), "spoke1.example.net", s.Name+".example.net",
+		"the key that the other routers have", s.PSK))
+	s.Charon = s.Router.Charon()
+	s.Run("swanctl", "--load-all")
+}
+
+// Our spoke and an FRR spoke find each other through our hub, under IPsec and with a GRE key. FRR's
+// charon dials by policies, ours is driven by the daemon.
+func TestFRRSpokeUnderOurHubSecured(t *testing.T) {
+	m := lab.NewMesh(t)
+	m.Hub.Start()
+	secureFRR(m, m.Spoke2)
+	mixedSpokes(m)
+	encrypted(m)
+	alive(m)
+}
+
+// Our spokes register with FRR's hub under IPsec and with a GRE key, follow its traffic
+// indications, and talk directly.
+func TestOurSpokesUnderFRRHubSecured(t *testing.T) {
+	m := lab.NewMesh(t)
+	secureFRR(m, m.Hub)
+	hub := frrHub(m)
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		s.Start()
+		registered(m, s, soon)
+		m.Await("FRR's hub lists "+s.Name, soon, func() error { return hub.knows(s, "dynamic") })
+		s.Host.Ping(m.Hub.Host.Addr, 2)
+	}
+	shortcut(m)
+	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 10)
+	encrypted(m)
+	alive(m)
+}
+
+// FRR's hub and spokes need no patched strongSwan for IPsec: with policies that ask for an SA when
+// a packet needs one, they register and find each other. The comparison with FRR says so.
+func TestFRRAloneSecured(t *testing.T) {
+	m := lab.NewMesh(t)
+	for _, s := range m.Sites() {
+		secureFRR(m, s)
+	}
+	frrHub(m)
+	one, two := frrSpoke(m, m.Spoke1), frrSpoke(m, m.Spoke2)
+	for _, f := range []*frrSite{one, two} {
+		f.registeredWith(m, m.Hub, soon)
+	}
+	train := one.Host.Train(two.Host.Addr, 100*time.Millisecond)
+	m.Await("FRR's spoke1 sends directly to spoke2", soon, func() error {
+		return one.heads(two.Site)
+	})
+	m.Await("FRR's spoke2 sends directly to spoke1", soon, func() error {
+		return two.heads(one.Site)
+	})
+	train.Stop()
+	one.Host.Ping(two.Host.Addr, 10)
+	encrypted(m)
+}

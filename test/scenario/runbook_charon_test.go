@@ -1,0 +1,59 @@
+//go:build lab
+
+package scenario
+
+import (
+	"testing"
+
+	"cygnet/test/lab"
+)
+
+// The runbook's entries on another charon, on a certificate that ends, and on a spoke that was
+// stolen, are what an administrator sees and does.
+func TestRunbookCharon(t *testing.T) {
+	m := lab.NewMesh(t)
+	ca := m.Certify()
+	ca.Issue(m.Spoke1.Router, "spoke1.example.net", "--lifetime", "5")
+	m.Start()
+	registered(m, m.Spoke1, soon)
+	registered(m, m.Spoke2, soon)
+
+	e := runbook(t, m, "charon was replaced")
+	m.Spoke1.Charon.Kill()
+	e.follow("spoke1# cygnet status")
+	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 2)
+	m.Spoke1.Charon.Start()
+	m.Spoke1.Run("swanctl", "--load-creds")
+	registered(m, m.Spoke1, later)
+	e.follow("spoke1# cygnet events")
+	e.follow("spoke1# cygnet status")
+	e.end()
+
+	e = runbook(t, m, "A certificate ends")
+	e.follow("spoke1# cygnet check")
+	ca.Issue(m.Spoke1.Router, "spoke1.example.net", lab.Expired()...)
+	m.Spoke1.Run("swanctl", "--load-creds", "--clear")
+	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 2)
+	for _, sa := range m.Hub.Charon.With(m.Spoke1.Public) {
+		_, _ = m.Hub.Try("swanctl", "--terminate", "--ike-id", sa.ID)
+	}
+	e.follow("spoke1# cygnet status")
+	e.follow("spoke1# cygnet check")
+	ca.Issue(m.Spoke1.Router, "spoke1.example.net")
+	e.follow("spoke1# swanctl --load-creds")
+	e.follow("spoke1# cygnet status")
+	e.end()
+
+	e = runbook(t, m, "A spoke was stolen")
+	registered(m, m.Spoke1, later)
+	shortcut(m)
+	e.follow("hub# cygnet peer block spoke2.example.net")
+	e.follow("hub# cygnet status")
+	e.follow("spoke1# cygnet events")
+	ca.Revoke(m.Hub.Router, "spoke2.example.net")
+	e.follow("hub# cygnet peer unblock spoke2.example.net")
+	e.follow("spoke2# cygnet status")
+	e.follow("hub# cygnet events")
+	e.end()
+	encrypted(m)
+}
