@@ -9,6 +9,7 @@ import (
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/resolution"
 	"cygnet/nhrpd/packet"
 )
@@ -124,6 +125,7 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 	if n.has(output.NoticeShortcutDown) != 1 || len(n.status().Shortcuts) != 0 {
 		t.Errorf("shortcuts: %+v", n.status().Shortcuts)
 	}
+	n.w.explains(n, "", "172.16.2.10", report.VerdictShared)
 	n.w.run(time.Second)
 	ask = only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
 	spoke2.says(answerTo(ask, 24, "10.255.0.12", "192.0.2.12"))
@@ -133,6 +135,7 @@ func TestNoShortcutToSharedAddress(t *testing.T) {
 			n.has(output.NoticeShortcutUp), n.has(output.NoticeShortcutDenied),
 		)
 	}
+	n.w.explains(n, "", "172.16.2.10", report.VerdictShared)
 }
 
 // An address whose routers were told apart is remembered only while their packets may still arrive,

@@ -8,6 +8,7 @@ import (
 	"cygnet/nhrpd/engine/admission"
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
@@ -286,6 +287,14 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 	rq.noteOutcome(s.dest, report.OutcomeEnded, reason)
 }
 
+// endObjected ends a shortcut, as EndShortcut does, because of an objection to its next hop. The
+// account of its traffic then gives the objection as the reason, which lasts, and not just that a
+// shortcut ended.
+func (rq *Requester) endObjected(s *Shortcut, o objection.Objection) {
+	rq.EndShortcut(s, o.Text)
+	rq.noteOutcome(s.dest, outcomeOf(o), o.Text)
+}
+
 // unsecured ends a shortcut whose answer waited for an SA in vain.
 func (rq *Requester) unsecured(s *Shortcut) {
 	outcome, why := report.OutcomeNoSA, s.Ref.Peer.Err
@@ -333,7 +342,7 @@ func (s *Shortcut) PeerSecured() {
 		s.installSecured()
 	case report.ShortcutUp:
 		if shared {
-			s.requester.EndShortcut(s, peers.SharedAddress.Text)
+			s.requester.endObjected(s, peers.SharedAddress)
 			return
 		}
 		s.confirm()
@@ -360,7 +369,7 @@ func (s *Shortcut) installSecured() {
 // data only from the address that the last question named.
 func (s *Shortcut) confirm() {
 	if o := s.requester.Peers.ObjectToPath(s.Peer, s.NextHop); o.Raised() {
-		s.requester.EndShortcut(s, o.Text)
+		s.requester.endObjected(s, o)
 		return
 	}
 	if !s.checkRestored() {
@@ -432,8 +441,7 @@ func (s *Shortcut) PeerBarred(why string) {
 // RulesChanged ends the shortcut if the rules no longer allow a direct path to its next hop.
 func (s *Shortcut) RulesChanged(p *peers.Peer) {
 	if o := s.requester.Peers.ObjectToPath(p.ID, s.NextHop); o.Raised() {
-		s.requester.EndShortcut(s, o.Text)
-		s.requester.noteOutcome(s.dest, outcomeOf(o), o.Text)
+		s.requester.endObjected(s, o)
 	}
 }
 
