@@ -127,6 +127,7 @@ type times struct {
 	handOverPoll time.Duration // between polls whether it is
 	withhold     time.Duration // for a second SA to come up, before the first is reported
 	withholdPoll time.Duration // between polls for it, and from its coming up to that report
+	outdated     time.Duration // for a new SA, before one with algorithms of before is closed
 	zombie       time.Duration // from a peer's newest SA until its older ones are taken for dead
 	proof        time.Duration // after a stall: for a peer to prove its SA, before it is dialled
 
@@ -157,6 +158,7 @@ var defaultTimes = times{
 	handOverPoll: 100 * time.Millisecond,
 	withhold:     10 * time.Second,
 	withholdPoll: 100 * time.Millisecond,
+	outdated:     10 * time.Second,
 	zombie:       10 * time.Second,
 	proof:        500 * time.Millisecond,
 	connections:  10 * time.Second,

@@ -24,7 +24,7 @@
 //   - Additional key exchanges came with 6.0. Before that proposals that have one are left out.
 //   - Alert events came with 6.0.3. Before that the reason of a failure comes from charon's log.
 //   - From 6.0 on a peer gives up a charon that stands still even while it gets ESP. A peer that
-//     does not answer when charon is back is dialled beside the SA that is there: see stall.go.
+//     does not answer when charon is back is dialled beside the SA that is there: see renewals.go.
 //
 // Log events cost much of what a handshake costs, so the client subscribes to them only while
 // wanted peers fail, and for up to a minute more. A first failure for no known reason is therefore

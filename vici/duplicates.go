@@ -64,7 +64,7 @@ func (d *duplicates) closeDuplicates(p *peer) {
 			slog.Any("peer", p.Key),
 			slog.Any("identities", ike.Identities(sas)))
 	}
-	current := d.renewals.withoutOutlived(sas, applied.Accepts)
+	current := d.renewals.withoutOld(sas, applied.Accepts)
 	closing := losers(current, applied.Accepts)
 	if d.handOver(p, current, closing, applied.Accepts) {
 		return

@@ -84,7 +84,7 @@ func (r *reconciler) forget(sa *SA) {
 	r.table.end(sa)
 	delete(r.childless, sa.ID)
 	delete(r.limits.closing, sa.ID)
-	delete(r.renewals.outlived, sa.ID)
+	r.renewals.forget(sa)
 }
 
 // remove takes an IKE_SA that has ended out of the table and acts on what follows.

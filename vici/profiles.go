@@ -28,11 +28,36 @@ type appliedProfile struct {
 	since   time.Time       // when the last load began
 	known   map[string]bool // additional key exchanges that charon has
 
-	revision uint64 // counts the changes of the profile
+	revision uint64 // counts the changes of what the profile allows
+
+	// outdated has the SAs whose algorithms only an earlier form of the profile allowed. They may
+	// carry traffic until their peers have new SAs; see [renewals].
+	outdated map[uint32]bool
 }
 
 // Revision implements [ike.Policy].
 func (p *appliedProfile) Revision() uint64 { return p.revision }
+
+// Accepts implements [ike.Policy]. It reports whether an SA stands, is allowed, and has a child
+// that carries the tunnel's traffic.
+func (p *appliedProfile) Accepts(sa *SA) bool {
+	rules := p.rulesFor(sa)
+	return rules.Accepts(sa)
+}
+
+// Refuses returns what the profile does not allow about an SA, or ""; see [profile.Rules.Refuses].
+func (p *appliedProfile) Refuses(sa *SA) string {
+	rules := p.rulesFor(sa)
+	return rules.Refuses(sa)
+}
+
+// rulesFor returns the rules that hold for an SA.
+func (p *appliedProfile) rulesFor(sa *SA) profile.Rules {
+	if p.outdated[sa.ID] {
+		return p.WithoutAlgorithms()
+	}
+	return p.Rules
+}
 
 // newConnection builds the argument of load-conn as this charon can have it; see
 // [profile.Profile.NewConnection].
@@ -49,7 +74,8 @@ func (r *reconciler) setProfile(p profile.Profile) {
 		(known == nil || known.Site == nil || known.Site.Name != p.Site.Name)
 	switch {
 	case known == nil:
-		known = &appliedProfile{Profile: p, Rules: p.Rules(), known: r.KeyExchanges}
+		known = &appliedProfile{Profile: p, Rules: p.Rules(), known: r.KeyExchanges,
+			outdated: map[uint32]bool{}}
 		r.profiles[p.Interface] = known
 		if r.synced && !takesOver {
 			r.adopt(p.Interface)
@@ -58,8 +84,10 @@ func (r *reconciler) setProfile(p profile.Profile) {
 	case reflect.DeepEqual(known.Profile, p):
 		return
 	default:
+		replaceable := r.renewals.replaceable(p.Interface)
 		known.Profile, known.Rules, known.loaded = p, p.Rules(), false
 		known.revision++
+		r.renewals.replaceOutdated(known, replaceable)
 		r.rivals.forget(p.Interface)
 	}
 	if !p.Marks {

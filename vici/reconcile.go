@@ -79,7 +79,7 @@ func newReconciler(c *Client) *reconciler {
 		step: r.step, listed: r.listed, compare: r.compare}
 	r.withholder = &withholder{table: t, evaluate: r.evaluate}
 	r.renewals = &renewals{table: t, sharing: r.sharing, places: r.places,
-		outlived: map[uint32]bool{}, step: r.step}
+		outlived: map[uint32]bool{}, step: r.step, inspect: r.inspect}
 	r.duplicates = &duplicates{table: t, sharing: r.sharing, renewals: r.renewals}
 	r.limits = &limits{table: t, closing: map[uint32]bool{},
 		logged: failure.Repeats[ike.Identity]{}}

@@ -45,6 +45,8 @@ func (t *table) linkLost() {
 	clear(t.ending)
 	for _, p := range t.profiles {
 		p.loaded, p.busy = false, false
+		clear(p.outdated)
+		p.revision++
 	}
 }
 

@@ -217,14 +217,12 @@ func (m *reloadMesh) direct() error {
 	return up(m.Spoke2, m.Spoke1)
 }
 
-// anew returns a function that returns nil when spoke1 has other SAs with hub and spoke2 than now,
-// and sends directly to spoke2.
-func (m *reloadMesh) anew() func() error {
+// anew returns a function that returns nil when spoke1 has other SAs with a router than now, agrees
+// with that router about them, and sends directly to spoke2.
+func (m *reloadMesh) anew(with *lab.Site) func() error {
 	names := func() (list []string) {
-		for _, s := range []*lab.Site{m.Hub, m.Spoke2} {
-			for _, sa := range usable(m.Spoke1, s) {
-				list = append(list, sa.IKE)
-			}
+		for _, sa := range usable(m.Spoke1, with) {
+			list = append(list, sa.IKE)
 		}
 		return list
 	}
@@ -235,7 +233,7 @@ func (m *reloadMesh) anew() func() error {
 				return fmt.Errorf("spoke1 still has the SA %s", name)
 			}
 		}
-		if err := agreed(m.Spoke1, m.Hub); err != nil {
+		if err := agreed(m.Spoke1, with); err != nil {
 			return err
 		}
 		return m.direct()
@@ -259,9 +257,9 @@ func TestReloadUnderTraffic(t *testing.T) {
 	for _, r := range m.ipsecReloads() {
 		m.do(r)
 	}
-	m.do(reload{m.Spoke1, "proposals without that of the SAs",
-		ipsecLine(`proposals = ["aes256-sha384-ecp384"]`), "gre1 restarted ipsec.proposals", true,
-		loses, loses, m.anew()})
+	for _, r := range m.proposalReloads() {
+		m.do(r)
+	}
 	for _, r := range m.keyReloads() {
 		m.do(r)
 	}
@@ -326,6 +324,18 @@ func (m *reloadMesh) ipsecReloads() []reload {
 	}
 	return append(list, reload{m.Spoke1, "dpd_delay", ipsecLine(`dpd_delay = "5s"`),
 		"gre1 restarted ipsec.dpd_delay", false, keeps, keeps, nil})
+}
+
+// proposalReloads take away the proposal by which the SAs were made, at the hub and then at spoke1.
+// The hub has an SA with spoke1, which spoke1 dialled; by the time of the second change that is a
+// new one, so that only the SA with spoke2 is replaced.
+func (m *reloadMesh) proposalReloads() []reload {
+	other := ipsecLine(`proposals = ["aes256-sha384-ecp384"]`)
+	const name, says = "proposals without that of the SAs", "gre1 restarted ipsec.proposals"
+	return []reload{
+		{m.Hub, name, other, says, true, loses, keeps, m.anew(m.Hub)},
+		{m.Spoke1, name, other, says, true, keeps, loses, m.anew(m.Spoke2)},
+	}
 }
 
 // keyReloads change the GRE key of the overlay on one router after the other.

@@ -95,6 +95,19 @@ func (a *Rules) Refuses(sa *ike.SA) string {
 	return ""
 }
 
+// RefusesAlgorithms reports whether the rules refuse an SA for its algorithms and for nothing else.
+func (a *Rules) RefusesAlgorithms(sa *ike.SA) bool {
+	lenient := a.WithoutAlgorithms()
+	return a.Refuses(sa) != "" && lenient.Refuses(sa) == ""
+}
+
+// WithoutAlgorithms returns the rules without those about algorithms.
+func (a *Rules) WithoutAlgorithms() Rules {
+	lenient := *a
+	lenient.ciphers, lenient.groups, lenient.espCiphers = nil, nil, nil
+	return lenient
+}
+
 // remoteIdentity returns the pattern that a peer's identity must match on a connection. With
 // several rounds of authentication each has an identity of its own; then any identity fits.
 func remoteIdentity(conn *govici.Message) swanctl.Identity {

@@ -38,6 +38,7 @@ const (
 	otherTable   = "this router leaves the overlay and joins it again, and traffic waits for that"
 	lostServers  = "traffic by servers that go finds another one, or ends"
 	stricterSAs  = "SAs that the new settings do not allow are closed and made anew; others stay"
+	algorithms   = "SAs that the new settings do not allow are replaced by new ones; others stay"
 	lateSAs      = "" // SAs that are there keep theirs until they are rekeyed or made anew
 )
 
@@ -125,8 +126,8 @@ var settings = map[string]setting{
 	"IPsec.PSK":               {"the key in ipsec.psk_file", lateSAs},
 	"IPsec.Certs":             {"ipsec.certificates", lateSAs},
 	"IPsec.CACerts":           {"ipsec.ca", stricterSAs},
-	"IPsec.Proposals":         {"ipsec.proposals", stricterSAs},
-	"IPsec.ESPProposals":      {"ipsec.esp_proposals", stricterSAs},
+	"IPsec.Proposals":         {"ipsec.proposals", algorithms},
+	"IPsec.ESPProposals":      {"ipsec.esp_proposals", algorithms},
 	"IPsec.DPDDelay":          {"ipsec.dpd_delay", lateSAs},
 	"IPsec.RekeyTime":         {"ipsec.rekey_time", lateSAs},
 	"IPsec.ChildRekeyTime":    {"ipsec.child_rekey_time", lateSAs},

@@ -60,7 +60,7 @@ func TestDifferences(t *testing.T) {
 		"nhs||192.0.2.1|",
 		"limits.bindings|0|3|",
 		"the key in ipsec.psk_file|(secret)|(secret)|",
-		"ipsec.proposals|[a]|[a b]|" + stricterSAs,
+		"ipsec.proposals|[a]|[a b]|" + algorithms,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("want\n%s\nhave\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))

@@ -30,6 +30,8 @@ import (
 //
 // The SA from before the stall never wins against the new one. It is closed ten seconds later, like
 // every SA that the peer has lost.
+//
+// outdated.go has the second reason to dial a peer beside its SA.
 
 // stall is a time in which charon answered nothing.
 type stall struct {
@@ -37,12 +39,14 @@ type stall struct {
 	silence time.Duration // 0: there was none
 }
 
-// renewal is the check of a peer's SAs from before a stall.
+// renewal is the check of a peer's SAs from before a stall, or the replacement of outdated ones.
 type renewal struct {
-	place bool // it has a place among the attempts in their first seconds
+	place    bool // it has a place among the attempts in their first seconds
+	outdated bool // it replaces outdated SAs
 }
 
 // renewals check peers after a stall, and dial those that do not prove that they still have an SA.
+// They also replace outdated SAs.
 type renewals struct {
 	*table
 	sharing  *sharing
@@ -51,6 +55,7 @@ type renewals struct {
 	outlived map[uint32]bool // SAs from before a stall that the peer may have given up
 	queue    []*peer         // to be dialled beside such an SA when there is room
 	step     func(*peer)     // takes the next step for a peer
+	inspect  func(*SA)       // closes an SA that must not stay
 }
 
 // linkLost drops the checks of the link that ended.
@@ -163,6 +168,21 @@ func (rs *renewals) renew(p *peer, n *renewal) {
 	rs.places.dispatch()
 }
 
+// forget forgets an SA that has ended.
+func (rs *renewals) forget(sa *SA) {
+	delete(rs.outlived, sa.ID)
+	if applied := rs.profiles[sa.Interface]; applied != nil {
+		delete(applied.outdated, sa.ID)
+	}
+}
+
+// old reports whether an SA must not win against a newer one of its peer: the peer may have given
+// it up, or the profile does not allow it any more.
+func (rs *renewals) old(sa *SA) bool {
+	applied := rs.profiles[sa.Interface]
+	return rs.outlived[sa.ID] || applied != nil && applied.outdated[sa.ID]
+}
+
 // dispatch dials peers beside their SAs while there is room.
 func (rs *renewals) dispatch() {
 	for len(rs.queue) > 0 && rs.places.free() {
@@ -171,7 +191,8 @@ func (rs *renewals) dispatch() {
 		n, applied := p.renewal, rs.profiles[p.Interface]
 		switch {
 		case n == nil || n.place || rs.peers[p.Key] != p:
-		case applied == nil || p.want == None || p.up == nil || p.connection.ToClose():
+		case applied == nil || p.want == None || p.up == nil || p.connection.ToClose(),
+			n.outdated && applied.refusal != "":
 			rs.endRenewal(p)
 		case p.connection.Busy() || !applied.loaded:
 			rs.after(rs.times.withholdPoll, func() { rs.renew(p, n) })
@@ -205,17 +226,21 @@ func (rs *renewals) dialBeside(p *peer, n *renewal, applied *appliedProfile) {
 			return
 		}
 		if err != nil && !strings.Contains(err.Error(), "existing duplicate") {
-			rs.log.Warn("dialling a peer after charon stood still failed", slog.Any("peer", p.Key),
+			rs.log.Warn("dialling a peer beside its SA failed", slog.Any("peer", p.Key),
 				slog.Any("error", err))
 		}
 		rs.step(p)
 	})
 	rs.after(rs.times.firstCheck, func() { rs.freePlace(n) })
-	rs.after(rs.times.attempt, func() { rs.abandonRenewal(p, n, name) })
+	patience := rs.times.attempt
+	if n.outdated {
+		patience = rs.times.outdated
+	}
+	rs.after(patience, func() { rs.abandonRenewal(p, n, name) })
 }
 
-// abandonRenewal ends a renewal that the peer did not answer. Dead peer detection will find the SA
-// from before the stall.
+// abandonRenewal ends a renewal that made no SA. Dead peer detection will find the SA from before a
+// stall.
 func (rs *renewals) abandonRenewal(p *peer, n *renewal, name string) {
 	if p.renewal != n {
 		return
@@ -235,11 +260,14 @@ func (rs *renewals) abandonRenewal(p *peer, n *renewal, name string) {
 	})
 }
 
-// endRenewal ends the check of a peer, if there is one.
+// endRenewal ends the renewal of a peer, if there is one.
 func (rs *renewals) endRenewal(p *peer) {
 	if n := p.renewal; n != nil {
 		p.renewal = nil
 		rs.freePlace(n)
+		if n.outdated {
+			rs.after(rs.times.duplicate, func() { rs.closeOutdated(p.Interface) })
+		}
 	}
 }
 
@@ -252,24 +280,27 @@ func (rs *renewals) freePlace(n *renewal) {
 	}
 }
 
-// renewed ends the check of a peer that has a new SA, whoever dialled, and reports it.
+// renewed ends the renewal of a peer that has a new SA, whoever dialled. It reports the new SA if
+// the peer may have lost the one before, with what the peer knew about this end.
 func (rs *renewals) renewed(sa *SA) {
 	p := rs.peers[sa.Key()]
 	applied := rs.profiles[sa.Interface]
-	if p == nil || p.renewal == nil || p.up == nil || applied == nil || rs.outlived[sa.ID] ||
+	if p == nil || p.renewal == nil || p.up == nil || applied == nil || rs.old(sa) ||
 		!applied.Accepts(sa) {
 		return
 	}
+	outdated := p.renewal.outdated
 	rs.endRenewal(p)
-	rs.emit(Renewed{*p.up})
+	if !outdated {
+		rs.emit(Renewed{*p.up})
+	}
 }
 
-// withoutOutlived leaves out the SAs from before a stall whose identity has a newer one. The peer
-// may have given them up, so they must not win against the newer one.
-func (rs *renewals) withoutOutlived(sas []*SA, good func(*SA) bool) []*SA {
+// withoutOld leaves out the old SAs whose identity has a newer one: they must not win against it.
+func (rs *renewals) withoutOld(sas []*SA, good func(*SA) bool) []*SA {
 	return slices.DeleteFunc(slices.Clone(sas), func(sa *SA) bool {
-		return rs.outlived[sa.ID] && slices.ContainsFunc(sas, func(o *SA) bool {
-			return o.RemoteID == sa.RemoteID && !rs.outlived[o.ID] && good(o)
+		return rs.old(sa) && slices.ContainsFunc(sas, func(o *SA) bool {
+			return o.RemoteID == sa.RemoteID && !rs.old(o) && good(o)
 		})
 	})
 }
