@@ -121,6 +121,7 @@ func (r *reconciler) inspect(sa *SA) {
 		r.log.Info("closing an SA from an address that is not ours any more",
 			slog.Any("peer", sa.Key()), slog.Any("local", sa.LocalHost))
 		r.reason(sa.Key(), "this end's address changed")
+		r.peer(sa.Key()).moved = true
 		r.terminate(sa.ID)
 	case sa.Mark() != 0 && !applied.Marks:
 		r.log.Info("closing an SA with a mark, which packets cannot be given any more",

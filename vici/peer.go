@@ -24,6 +24,7 @@ type peer struct {
 	up        *Peer // as reported; nil: not secured
 	upSince   time.Time
 	reason    string    // why its SA ends, from an event; "": not known
+	moved     bool      // an SA with it ends because this end's address changed
 	closed    time.Time // when this end last closed its SAs
 	ambiguous bool      // it was logged that several routers share its address
 
@@ -128,7 +129,7 @@ func (r *reconciler) secured(p *peer, sa *SA) {
 	}
 	r.dialler.leave(p, peerstate.Secured)
 	p.failure.On(peerstate.Forget)
-	p.reason, p.dialledSince, p.port = "", time.Time{}, 0
+	p.reason, p.moved, p.dialledSince, p.port = "", false, time.Time{}, 0
 	if sa.RemoteNAT {
 		p.port = sa.RemotePort
 	}
@@ -158,13 +159,16 @@ func (r *reconciler) lost(p *peer) {
 	p.up, p.reason, p.port = nil, "", 0
 	r.emit(Down{p.Key, reason})
 	wait := r.times.redial
-	if time.Since(p.upSince) >= r.times.lasting {
+	switch {
+	case p.moved: // the peer has nothing to do with it
+	case time.Since(p.upSince) >= r.times.lasting:
 		p.backoff.Reset()
-	} else if first := p.backoff.Fresh(); first {
+	case p.backoff.Fresh():
 		p.backoff.Next()
-	} else {
+	default:
 		wait = p.backoff.Next()
 	}
+	p.moved = false
 	r.dialler.pauseFor(p, wait)
 }
 

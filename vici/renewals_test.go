@@ -61,6 +61,8 @@ func has(events []Event, what func(Event) bool) bool {
 
 func isDown(e Event) bool { _, down := e.(Down); return down }
 
+func isUp(e Event) bool { _, up := e.(Up); return up }
+
 // After charon stood still for longer than dpd_delay, the client dials every wanted peer that does
 // not answer beside its SA, whichever end dialled before, and whether or not the link outlasted the
 // stall. It closes the SAs from before the stall ten seconds later, never the new ones.

@@ -157,6 +157,32 @@ func TestLocalAddress(t *testing.T) {
 	})
 }
 
+// Changes of this end's address that follow each other make no peer wait longer and longer.
+func TestLocalAddressChangesOften(t *testing.T) {
+	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
+		local := "192.0.2.100"
+		f.do(func(f *fakeCharon) {
+			f.onInitiate = func(f *fakeCharon, name string) *tree {
+				f.establish(name, "192.0.2.1", "local-host", local)
+				return yes
+			}
+		})
+		c.Want(key("192.0.2.1"), Initiate)
+		after(c, time.Second)
+		for i := range 10 {
+			to := netip.AddrFrom4([4]byte{192, 0, 2, byte(101 + i)})
+			f.do(func(*fakeCharon) { local = to.String() })
+			p := testProfile()
+			p.LocalAddrs = []netip.Addr{to}
+			c.SetProfile(p)
+			if events := after(c, time.Second); !slices.ContainsFunc(events, isUp) {
+				t.Errorf("after change %d: want the peer up within a second, have %v", i+1, events)
+			}
+			after(c, 4*time.Second)
+		}
+	})
+}
+
 // An SA that ends while charon's answer still lists it is not in the table.
 func TestSAEndsWhileItIsListed(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
