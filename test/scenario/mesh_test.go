@@ -8,6 +8,7 @@ package scenario
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -141,12 +142,14 @@ func shortcut(m *lab.Mesh) {
 }
 
 // shortcutFrom does what shortcut does, between any two spokes. The first spoke's host begins to
-// talk.
+// talk. Both directions have to be direct at the same time: a spoke whose own proof of the path
+// fails takes its answer back, and that ends the other spoke's shortcut, which came up before.
 func shortcutFrom(m *lab.Mesh, s, peer *lab.Site) {
 	m.Helper()
 	train := s.Host.Train(peer.Host.Addr, 50*time.Millisecond)
-	m.Await("a shortcut from "+s.Name+" to "+peer.Name, soon, func() error { return up(s, peer) })
-	m.Await("a shortcut from "+peer.Name+" to "+s.Name, soon, func() error { return up(peer, s) })
+	m.Await("shortcuts between "+s.Name+" and "+peer.Name, 2*soon, func() error {
+		return errors.Join(up(s, peer), up(peer, s))
+	})
 	train.Stop()
 }
 

@@ -16,12 +16,7 @@ func TestHolePunching(t *testing.T) {
 	m := behindTwoNATs(t, false)
 	begin := time.Now()
 	flow := m.Spoke1.Host.Flow(m.Spoke2.Host.Addr, 50*time.Millisecond)
-	m.Await("a shortcut from spoke1 to spoke2", later, func() error {
-		return up(m.Spoke1, m.Spoke2)
-	})
-	m.Await("a shortcut from spoke2 to spoke1", later, func() error {
-		return up(m.Spoke2, m.Spoke1)
-	})
+	directBothWays(m, later)
 	t.Logf("both ways are direct %v after the first packet",
 		time.Since(begin).Round(time.Millisecond))
 	lossless(m, begin, []*lab.Flow{flow})
