@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,13 +45,18 @@ func TestDirectPathIsProven(t *testing.T) {
 	block()
 	cut, came := time.Now(), order.came()
 	t.Logf("back on the hub after %s", flow.Back(cut, soon).Sub(cut).Round(time.Millisecond))
-	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
-		for _, r := range s.Routes("172.16.0.0/12") {
-			if r.Protocol == ownProtocol {
-				t.Errorf("%s still has the route %+v of a shortcut", s.Name, r)
+	// Spoke1's requests take the hub first, and are answered directly until spoke2 leaves the path
+	// too: spoke1 tells it so.
+	m.Await("both spokes are back on the hub", soon, func() error {
+		for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+			for _, r := range s.Routes("172.16.0.0/12") {
+				if r.Protocol == ownProtocol {
+					return fmt.Errorf("%s still has the route %+v of a shortcut", s.Name, r)
+				}
 			}
 		}
-	}
+		return nil
+	})
 	order.noneCame(came, "while the direct path was cut again")
 	healed := time.Now()
 	unblock()
