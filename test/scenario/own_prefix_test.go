@@ -27,6 +27,10 @@ type ownPrefixes struct {
 	// selected returns nil if the routing protocol on spoke1 has its own route to a prefix as the
 	// best one.
 	selected func(prefix string) error
+
+	// monitor is the only monitor of spoke1's routes. A second one would write to the same log, and
+	// the first one's probes would not tell whether the second had printed all changes.
+	monitor routeMonitor
 }
 
 // startOwnPrefixes runs cygnetd and charon on the mesh of the examples, then a routing protocol by
@@ -42,7 +46,7 @@ func startOwnPrefixes(t *testing.T, protocol string, route func(m *lab.Mesh)) *o
 	m.Spoke2.IP("route add " + loopback + "/32 via " + m.Spoke2.Host.Addr.String() + " dev lan0")
 	runExamples(m, contrib(t, "cygnet/hub.toml"), contrib(t, "cygnet/spoke.toml"))
 	route(m)
-	n := &ownPrefixes{Mesh: m, protocol: protocol}
+	n := &ownPrefixes{Mesh: m, protocol: protocol, monitor: monitorRoutes(m, m.Spoke1)}
 	for _, x := range []struct {
 		at   *lab.Site
 		dst  string
@@ -95,16 +99,16 @@ func (n *ownPrefixes) bothHalved() error {
 	return n.halved(n.Spoke2, n.Spoke1, "172.16.1.0/25", "172.16.1.128/25")
 }
 
-// steady proves that the routes of a site stay as they are while a flow sends this many packets,
+// steady proves that the routes of spoke1 stay as they are while a flow sends this many packets,
 // and that none of them is lost.
-func (n *ownPrefixes) steady(monitor routeMonitor, flow *lab.Flow, packets int) {
+func (n *ownPrefixes) steady(flow *lab.Flow, packets int) {
 	n.Helper()
-	before, since := len(monitor.changes()), time.Now()
+	before, since := len(n.monitor.changes()), time.Now()
 	n.Await(fmt.Sprintf("%d packets", packets), later, func() error {
 		sent, _, _ := flow.Loss(since)
 		return lab.True(sent >= packets, "sent %d", sent)
 	})
-	if now := monitor.changes(); len(now) != before {
+	if now := n.monitor.changes(); len(now) != before {
 		n.Errorf("the routes changed while %d packets passed: %q", packets, now[before:])
 	}
 	n.nothingLost(flow, since)
@@ -145,11 +149,10 @@ func (n *ownPrefixes) inHostTable(s *lab.Site, want ...string) error {
 func (n *ownPrefixes) comesStaysAndGoes() {
 	n.Helper()
 	one, two := n.Spoke1, n.Spoke2
-	monitor := monitorRoutes(n.Mesh, one)
 	flow := one.Host.Flow(two.Host.Addr, time.Millisecond)
 	begin := time.Now()
 	n.Await("shortcuts as halves", soon, n.bothHalved)
-	n.steady(monitor, flow, 3000)
+	n.steady(flow, 3000)
 	if err := n.selected("172.16.2.0/24"); err != nil {
 		n.Errorf("beside the shortcut: %v", err)
 	}
@@ -197,7 +200,6 @@ func (n *ownPrefixes) shows(prefix, installed string, routes ...string) {
 func (n *ownPrefixes) hostPrefixComesAndGoes() {
 	n.Helper()
 	one, two := n.Spoke1, n.Spoke2
-	monitor := monitorRoutes(n.Mesh, one)
 	flow := one.Host.Flow(addr(loopback), time.Millisecond)
 	flow.AnsweredBy(n.Spoke2.Host.Node)
 	begin := time.Now()
@@ -208,7 +210,7 @@ func (n *ownPrefixes) hostPrefixComesAndGoes() {
 		return lab.True(one.NextHop(addr(loopback)) == two.Overlay, "the next hop is %s",
 			one.NextHop(addr(loopback)))
 	})
-	n.steady(monitor, flow, 2000)
+	n.steady(flow, 2000)
 	n.nothingLost(flow, begin)
 	flow.Stop()
 	if err := n.has(one, loopback, n.Hub, n.protocol); err != nil {
@@ -433,7 +435,8 @@ func TestSitesPrefixesByOSPF(t *testing.T) {
 	} {
 		s.IntegratedFRR(bfdProfile(t)+config, "ospfd", "bfdd")
 	}
-	n := &ownPrefixes{Mesh: m, protocol: "ospf", selected: bestInFRR(one, "ospf")}
+	n := &ownPrefixes{Mesh: m, protocol: "ospf", selected: bestInFRR(one, "ospf"),
+		monitor: monitorRoutes(m, one)}
 	m.Await("OSPF has the routes between the spokes", later, func() error {
 		if err := n.has(one, "172.16.2.0/24", two, "ospf"); err != nil {
 			return err
@@ -450,7 +453,7 @@ func TestSitesPrefixesByOSPF(t *testing.T) {
 		return up(two, one)
 	})
 	flow := one.Host.Flow(two.Host.Addr, time.Millisecond)
-	n.steady(monitorRoutes(n.Mesh, one), flow, 2000)
+	n.steady(flow, 2000)
 	n.nothingLost(first, begin)
 	first.Stop()
 	flow.Stop()
@@ -498,7 +501,7 @@ func TestRestartsBesideSitesPrefixes(t *testing.T) {
 		t.Errorf("after zebra's restart: %v", err)
 	}
 
-	monitor := monitorRoutes(n.Mesh, one)
+	before := len(n.monitor.changes())
 	begin = time.Now()
 	one.Daemon.Kill()
 	one.Daemon.Start()
@@ -509,8 +512,8 @@ func TestRestartsBesideSitesPrefixes(t *testing.T) {
 	n.nothingLost(host, begin)
 	direct.Stop()
 	byHub.Stop()
-	if changes := monitor.changes(); len(changes) > 0 {
-		t.Errorf("a restart of cygnetd changed routes: %q", changes)
+	if changes := n.monitor.changes(); len(changes) != before {
+		t.Errorf("a restart of cygnetd changed routes: %q", changes[before:])
 	}
 
 	n.losesNoMore("bgpd", func() { frr.Restart("bgpd") })
