@@ -398,7 +398,7 @@ func TestSitesPrefixesByBIRD(t *testing.T) {
 	if !strings.Contains(out, "172.16.2.0/24") {
 		t.Errorf("the hub lacks spoke2's LAN:\n%s", out)
 	}
-	n.losesNoMore("BIRD", func() {
+	n.losesNoMore("BIRD", n.selected, func() {
 		bird.Kill()
 		startBIRD(n.Spoke1)
 	})
@@ -516,7 +516,7 @@ func TestRestartsBesideSitesPrefixes(t *testing.T) {
 		t.Errorf("a restart of cygnetd changed routes: %q", changes[before:])
 	}
 
-	n.losesNoMore("bgpd", func() { frr.Restart("bgpd") })
+	n.losesNoMore("bgpd", learnedByBgpd(frr), func() { frr.Restart("bgpd") })
 	n.Await("shortcuts as halves again", soon, n.bothHalved)
 	alive(n.Mesh)
 	one.Cygnet("leave")
@@ -524,9 +524,22 @@ func TestRestartsBesideSitesPrefixes(t *testing.T) {
 	encrypted(n.Mesh)
 }
 
+// learnedByBgpd returns a function that returns nil if bgpd has a valid path to a prefix.
+func learnedByBgpd(bgpd *lab.FRR) func(string) error {
+	return func(prefix string) error {
+		var bgp struct{ Paths []struct{ Valid bool } }
+		if err := bgpd.Show(&bgp, "show bgp ipv4 unicast "+prefix); err != nil {
+			return err
+		}
+		return lab.True(len(bgp.Paths) > 0 && bgp.Paths[0].Valid, "bgpd has %+v for %s",
+			bgp.Paths, prefix)
+	}
+}
+
 // losesNoMore proves that a restart of spoke1's routing protocol loses no more of what a shortcut
-// leads to than of the hub's LAN, to which there is no shortcut.
-func (n *ownPrefixes) losesNoMore(what string, restart func()) {
+// leads to than of the hub's LAN, to which there is no shortcut. learned returns nil if the program
+// that was started has learned a route to a prefix.
+func (n *ownPrefixes) losesNoMore(what string, learned func(prefix string) error, restart func()) {
 	n.Helper()
 	one := n.Spoke1
 	direct := one.Host.Flow(n.Spoke2.Host.Addr, 5*time.Millisecond)
@@ -534,8 +547,17 @@ func (n *ownPrefixes) losesNoMore(what string, restart func()) {
 	n.Await("a shortcut", soon, func() error { return up(one, n.Spoke2) })
 	begin := time.Now()
 	restart()
-	n.Await("the route by "+what+" is back", later, func() error {
-		return n.has(one, "172.16.0.0/24", n.Hub, n.protocol)
+	// The kernel may still have the routes of the program that has ended. So ask the new program.
+	n.Await("the routes by "+what+" are back", later, func() error {
+		for _, prefix := range []string{n.Hub.LAN.String(), n.Spoke2.LAN.String()} {
+			if err := learned(prefix); err != nil {
+				return err
+			}
+			if err := n.has(one, prefix, n.Hub, n.protocol); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	for _, f := range []*lab.Flow{byHub, direct} {
 		f.Back(time.Now(), soon)
