@@ -16,7 +16,7 @@ import (
 // prefix.
 func TestIPv6Overlay(t *testing.T) {
 	m := lab.NewMesh(t)
-	m.Add(`idle_time = "4s"`)
+	m.Add(`idle_time = "10s"`) // from one step to the next a busy guest stands still for seconds
 	for number, s := range m.Sites() {
 		sixth(m, s, number)
 	}
