@@ -196,15 +196,8 @@ func shortcutWith(m *lab.Mesh, ours *lab.Site, f *frrSite) {
 // directions. The outer source of what arrives shows it, and so does the underlay.
 func direct(m *lab.Mesh, a, b *lab.Site) {
 	m.Helper()
-	atA, atB := a.Capture("gre1"), b.Capture("gre1")
 	since := time.Now()
-	a.Host.Ping(b.Host.Addr, 10)
-	if n := atB.Count(passing(a.Host.Addr, b.Host.Addr), by(a)); n != 10 {
-		m.Errorf("of 10 packets %d came to %s straight from %s", n, b.Name, a.Name)
-	}
-	if n := atA.Count(passing(b.Host.Addr, a.Host.Addr), by(b)); n != 10 {
-		m.Errorf("of 10 packets %d came to %s straight from %s", n, a.Name, b.Name)
-	}
+	goesStraight(m, a, b, 10)
 	if n := m.Underlay.Count(lab.OfKind(lab.GRE), lab.Between(a.Public, b.Public),
 		lab.Since(since)); n < 20 {
 		m.Errorf("on the underlay there are %d packets between %s and %s", n, a.Name, b.Name)
