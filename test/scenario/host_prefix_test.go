@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"cygnet/test/lab"
 )
@@ -73,17 +74,18 @@ func TestHostPrefixes(t *testing.T) {
 	awaitHeaded(m, "no host route of a shortcut is left", m.Spoke1, m.Hub)
 
 	// Phase 2: spoke1 has a route through spoke2, whose NBMA address it does not know. Spoke2
-	// answers through the hub until it finds a shortcut of its own.
+	// answers through the hub until it finds a shortcut of its own. The flow goes on, because the
+	// host route ends with the neighbour when that was not used for the idle time.
 	m.Spoke1.IP("route replace 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
-	m.Await("spoke1's host reaches spoke2's directly", soon, func() error {
-		if err := one.Reaches(two.Addr); err != nil {
-			return err
-		}
+	flow := one.Flow(two.Addr, 50*time.Millisecond)
+	m.Await("spoke1 sends directly to spoke2", soon, func() error {
 		return adjacent(m.Spoke1, m.Spoke2)
 	})
+	flow.Back(time.Now(), soon)
 	awaitHeaded(m, "spoke1 has a host route to the next hop that it missed", m.Spoke1, m.Hub,
 		m.Spoke2)
 	m.Spoke1.Ping(m.Spoke2.Overlay, 2)
+	flow.Stop()
 	m.Spoke1.IP("route del 172.16.2.0/24 via 10.255.0.12 dev gre1 onlink")
 
 	// The other way round than usual: the hub has the overlay's prefix on its tunnel, and the
