@@ -216,7 +216,10 @@ func TestOneOfThreeFRRHubsDies(t *testing.T) {
 				if at := s.Neighbors("gre1")[h.Overlay]; at != h.Public {
 					return fmt.Errorf("the spoke's neighbour %s is at %s", h.Overlay, at)
 				}
-				return h.knows(s, "dynamic")
+				if err := h.knows(s, "dynamic"); err != nil {
+					return err
+				}
+				return answers(h.Router, s.Overlay, s.Public)
 			})
 		}
 	}

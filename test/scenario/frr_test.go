@@ -3,6 +3,8 @@
 package scenario
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 
 	"cygnet/test/lab"
@@ -26,8 +28,19 @@ func TestLabFRR(t *testing.T) {
 		if err := hubFRR.Show(&cache, "show ip nhrp cache"); err != nil {
 			return err
 		}
-		return lab.True(hub.Neighbors("gre1")[addr("10.255.0.11")] == spoke.NBMA,
-			"cache %v, neighbours %v", cache, hub.Neighbors("gre1"))
+		if err := answers(hub, addr("10.255.0.11"), spoke.NBMA); err != nil {
+			return fmt.Errorf("cache %v: %w", cache, err)
+		}
+		return answers(spoke, addr("10.255.0.1"), hub.NBMA)
 	})
 	hub.Ping(addr("10.255.0.11"), 3)
+}
+
+// answers returns nil when the kernel of a router with FRR can send to a router by its overlay
+// address. FRR's nhrpd knows the other router first, and has zebra set the neighbour and then the
+// host route.
+func answers(r *lab.Router, overlay, nbma netip.Addr) error {
+	at, routes := r.Neighbors("gre1")[overlay], r.Routes(netip.PrefixFrom(overlay, 32).String())
+	return lab.True(at == nbma && len(routes) > 0, "%s has %s at %s, and the routes %+v", r.Name,
+		overlay, at, routes)
 }
