@@ -227,7 +227,6 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 		}
 		return lab.True(n.State == api.NHSRefused && contains(n.Error, "unique"), "%+v", n)
 	})
-	moves := count(m.Hub, "moved to another NBMA address")
 	sas := append(m.Hub.Charon.With(m.Spoke1.Public), m.Hub.Charon.With(m.Spoke2.Public)...)
 	start := time.Now()
 	train := m.Spoke2.Host.Train(m.Hub.Host.Addr, 100*time.Millisecond)
@@ -240,8 +239,8 @@ func TestTwoRoutersWithOneIdentity(t *testing.T) {
 			"%+v", n)
 	})
 	train.Stop()
-	if again := count(m.Hub, "moved to another NBMA address"); again != moves || moves != 1 {
-		t.Errorf("the binding moved %d times, then %d", moves, again)
+	if moves := count(m.Hub, "moved to another NBMA address"); moves != 1 {
+		t.Errorf("the binding moved %d times, not once", moves)
 	}
 	if now := append(m.Hub.Charon.With(m.Spoke1.Public),
 		m.Hub.Charon.With(m.Spoke2.Public)...); len(now) != 2 || len(sas) != 2 ||
