@@ -156,7 +156,8 @@ func TestAuthenticationMismatch(t *testing.T) {
 	m.Spoke2.Interface = append(m.Spoke2.Interface, `authentication = "duck-2"`)
 	m.Start()
 	registered(m, m.Spoke1, soon)
-	m.Await("spoke2 has an SA and is not answered", soon, func() error {
+	// A hub that stands still leaves two requests unanswered before it says what is wrong.
+	m.Await("spoke2 has an SA, is not registered, and knows why", soon, func() error {
 		if err := secured(m.Spoke2, m.Hub); err != nil {
 			return err
 		}
@@ -164,15 +165,15 @@ func TestAuthenticationMismatch(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return lab.True(n.State != "registered" && n.Attempts >= 2, "%+v", n)
+		return lab.True(n.State != "registered" && n.Attempts >= 2 &&
+			contains(n.Error, "authentication"), "%+v", n)
 	})
 	if out, _ := m.Spoke2.TryCygnet("status"); !contains(out, "authentication") {
 		t.Errorf("spoke2 does not say why it is not registered:\n%s", out)
 	}
-	if out := m.Hub.Daemon.Output(); !contains(out, "spoke2.example.net",
-		"its NHRP password is not ours") {
-		t.Errorf("the hub does not say whose password is wrong:\n%s", out)
-	}
+	m.Await("the hub says whose password is wrong", soon, func() error {
+		return logged(m.Hub, "spoke2.example.net", "its NHRP password is not ours")
+	})
 	if at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]; ok {
 		t.Errorf("the hub has spoke2 at %s", at)
 	}
