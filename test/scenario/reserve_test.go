@@ -48,14 +48,17 @@ func newReserveMesh(t lab.T) *reserveMesh {
 
 func (m *reserveMesh) hubs() []*lab.Site { return []*lab.Site{m.Hub, m.hub2} }
 
-// hubBIRD announces the hubs' LAN to the spoke.
+// hubBIRD announces the hubs' LAN to the spoke. A BIRD that stands still for three seconds must not
+// end a session, and BIRD ends a hold time after three quarters of it already. Six seconds are less
+// than the ten for which a hub that a spoke has left takes its packets.
 const hubBIRD = `protocol device { }
 protocol direct { ipv4; interface "lan0"; }
 protocol bgp spokes {
 	local as 65000;
 	neighbor range 10.255.0.0/24 as 65000;
 	direct;
-	hold time 3;
+	hold time 6;
+	keepalive time 1;
 	ipv4 { import none; export all; };
 }
 `
@@ -66,7 +69,8 @@ protocol kernel { ipv4 { export where source = RTS_BGP; }; }
 template bgp hub {
 	local as 65000;
 	direct;
-	hold time 3;
+	hold time 6;
+	keepalive time 1;
 	connect retry time 1;
 	connect delay time 1;
 	error wait time 1, 2;
