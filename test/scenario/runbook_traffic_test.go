@@ -14,7 +14,9 @@ import (
 // a path that flaps, are what an administrator sees and does.
 func TestRunbookTraffic(t *testing.T) {
 	m := lab.NewMesh(t)
-	m.Add(`path_timeout = "1s"`)
+	// A path is proven for a third of this time. A spoke that stands still meanwhile must not fail
+	// the proof.
+	m.Add(`path_timeout = "15s"`)
 	m.Hub.Interface[3] = "redirect = false"
 	m.Spoke2.Rules = []string{noDirect(m.Spoke1), everyone}
 	m.Start()
