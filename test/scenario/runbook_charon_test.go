@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"syscall"
 	"testing"
 
 	"cygnet/test/lab"
@@ -22,8 +23,11 @@ func TestRunbookCharon(t *testing.T) {
 	m.Spoke1.Charon.Kill()
 	e.follow("spoke1# cygnet status")
 	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 2)
+	// The daemon must not dial before charon has its certificates: the events would tell of that.
+	m.Spoke1.Daemon.Signal(syscall.SIGSTOP)
 	m.Spoke1.Charon.Start()
 	m.Spoke1.Run("swanctl", "--load-creds")
+	m.Spoke1.Daemon.Signal(syscall.SIGCONT)
 	registered(m, m.Spoke1, later)
 	e.follow("spoke1# cygnet events")
 	e.follow("spoke1# cygnet status")
