@@ -380,13 +380,14 @@ func (c *secondHub) announcedGoesOn(d secondHubDesign) {
 	}
 }
 
-// awaitDirect awaits that traffic between the spokes goes the direct way.
+// awaitDirect awaits that traffic between the spokes goes the direct way, in the kernels too: the
+// daemon calls a shortcut up before the kernel has its route.
 func (c *secondHub) awaitDirect(d secondHubDesign) {
 	c.Helper()
 	for s, other := range map[*lab.Site]*lab.Site{c.Spoke1: c.Spoke2, c.Spoke2: c.Spoke1} {
 		c.Await(s.Name+" sends straight to "+other.Name, soon, func() error {
-			if d.shortcuts == "" {
-				return adjacent(s, other)
+			if err := up(s, other); err != nil || d.shortcuts == "" {
+				return err
 			}
 			return reportsShortcut(s, c.lan(other), d.shortcuts)
 		})
