@@ -31,11 +31,13 @@ func (n tenant) look() {
 	}
 }
 
-// direct awaits that both spokes send what is for the other's LAN straight to the other, through an
-// SA between the tenant's underlay addresses.
+// direct keeps traffic going between the spokes' hosts until both spokes send what is for the
+// other's LAN straight to the other, through an SA between the tenant's underlay addresses. A
+// question that had no usable answer is asked again only when another packet comes.
 func (n tenant) direct(m *lab.Mesh) {
 	m.Helper()
 	n.look()
+	flow := n.spoke1.Host.Flow(n.spoke2.Host.Addr, 50*time.Millisecond)
 	for _, pair := range [][2]*lab.Site{{n.spoke1, n.spoke2}, {n.spoke2, n.spoke1}} {
 		from, to := pair[0], pair[1]
 		m.Await("a direct way from "+from.Name+" in "+n.vrf, later, func() error {
@@ -46,6 +48,7 @@ func (n tenant) direct(m *lab.Mesh) {
 			return secured(from, to)
 		})
 	}
+	flow.Stop()
 }
 
 // newTenants makes the network of the page, with its VRFs. Both tenants have one underlay address
@@ -255,9 +258,7 @@ func served(t *testing.T, m *lab.Mesh, blue, red tenant) {
 				routes[0].Gateway == blue.hub.Overlay, "%+v", routes)
 		})
 	}
-	train := blue.spoke1.Host.Train(blue.spoke2.Host.Addr, 50*time.Millisecond)
 	blue.direct(m)
-	train.Stop()
 	red.look()
 	for _, s := range []*lab.Site{red.hub, red.spoke1} {
 		m.Await(s.Name+" has the second spoke's LAN by OSPF", later, func() error {
@@ -277,13 +278,13 @@ func served(t *testing.T, m *lab.Mesh, blue, red tenant) {
 	})
 	red.direct(m)
 
-	apart(t, blue, red)
-	apart(t, red, blue)
+	apart(t, m, blue, red)
+	apart(t, m, red, blue)
 }
 
 // apart proves that a tenant's packets come out of the tenant's own tunnel, and that an address
 // which only this tenant has is reached by this tenant only.
-func apart(t *testing.T, n, other tenant) {
+func apart(t *testing.T, m *lab.Mesh, n, other tenant) {
 	t.Helper()
 	captures := map[string]*lab.Capture{}
 	for _, device := range []string{"gre1", "gre2"} {
@@ -304,9 +305,9 @@ func apart(t *testing.T, n, other tenant) {
 	// of the other's host still asks the LAN for some seconds later.
 	only := addr(fmt.Sprintf("172.16.2.%d", 100+n.table))
 	n.spoke2.Host.IP(fmt.Sprintf("addr add %s/32 dev lo", only))
-	if err := n.spoke1.Host.Reaches(only); err != nil {
-		t.Errorf("in %s: %v", n.vrf, err)
-	}
+	m.Await(fmt.Sprintf("%s is reached in %s", only, n.vrf), soon, func() error {
+		return n.spoke1.Host.Reaches(only)
+	})
 	if err := other.spoke1.Host.Reaches(only); err == nil {
 		t.Errorf("%s is reached from %s, and only %s has it", only, other.vrf, n.vrf)
 	}
