@@ -39,10 +39,16 @@ func hubForgets(m *lab.Mesh) {
 	registered(m, m.Spoke2, soon)
 	flow := m.Spoke1.Host.Flow(m.Hub.Host.Addr, beat)
 	flow.Back(time.Now(), soon)
+	// The daemon saves a moment after it has registered the spokes.
+	state := m.Hub.Path("/var/lib/cygnet/state.json")
+	m.Await("the hub has saved its state", soon, func() error {
+		_, err := os.Stat(state)
+		return err
+	})
 	killed := time.Now()
 	m.Hub.Daemon.Kill()
-	if err := os.Remove(m.Hub.Path("/var/lib/cygnet/state.json")); err != nil {
-		m.Fatalf("the hub has saved nothing: %v", err)
+	if err := os.Remove(state); err != nil {
+		m.Fatalf("remove what the hub has saved: %v", err)
 	}
 	m.Hub.IP("link del gre1") // else the kernel's neighbours tell the daemon who was admitted
 	m.Hub.Daemon.Start()
