@@ -128,7 +128,7 @@ func TestUnderlayOfBothIPVersions(t *testing.T) {
 
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
 	m.Await("spoke1 says why it makes no shortcut to spoke2", soon, func() error {
-		m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 1)
+		nudge(m.Spoke1, m.Spoke2.Host.Addr)
 		if !strings.Contains(m.Spoke1.Daemon.Output(),
 			"no NBMA address of the IP version of ours, 192.0.2.11") {
 			return errors.New("its log does not")
