@@ -18,6 +18,7 @@ import (
 func TestMonitor(t *testing.T) {
 	m := lab.NewMesh(t, lab.ThirdSpoke())
 	const password, other = "s3cret99", "another7"
+	const pcapHeader = 24 // bytes
 	for _, s := range m.Sites() {
 		line := fmt.Sprintf("authentication = %q", password)
 		if s == m.Spoke3 {
@@ -39,6 +40,10 @@ func TestMonitor(t *testing.T) {
 		if !hasLine(out, "in  from 192.0.2.11 (spoke1.example.net): accepted") ||
 			!hasLine(out, "in  from 192.0.2.13 (spoke3.example.net): dropped: authentication") {
 			return fmt.Errorf("all shows\n%s", out)
+		}
+		// The one that writes has begun to watch once a packet is behind the header of its file.
+		if st, err := os.Stat(file); err != nil || st.Size() <= pcapHeader {
+			return fmt.Errorf("the file has no packet yet, %v", err)
 		}
 		return lab.True(strings.Contains(one.Output(), "registration request"), "one shows\n%s",
 			one.Output())
