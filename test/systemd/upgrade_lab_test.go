@@ -99,5 +99,6 @@ func (r *router) runs(version string) {
 // log returns what the daemon that runs has logged.
 func (r *router) log() string {
 	r.Mesh.Helper()
+	r.Run("journalctl", "--sync") // journald may not have taken yet what the daemon wrote
 	return r.Run("journalctl", "--boot", "--no-pager", fmt.Sprintf("_PID=%d", r.pid()))
 }
