@@ -19,12 +19,13 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := New(Options{Log: slog.New(slog.DiscardHandler), MaxInitiations: 10})
-		c.dialer.Dial = f.dial
+		f.serves(c)
 		c.SetProfile(testProfile())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		starts.Store(c, sync.OnceFunc(func() { go func() { ended <- c.Run(ctx) }() }))
 		defer starts.Delete(c)
+		defer fakes.Delete(c)
 		test(t, f, c)
 		begin(c)
 		cancel()
@@ -32,6 +33,15 @@ func bubble(t *testing.T, test func(t *testing.T, f *fakeCharon, c *Client)) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// fakes has the fake charon of each client.
+var fakes sync.Map
+
+// serves has a client use this charon.
+func (f *fakeCharon) serves(c *Client) {
+	c.dialer.Dial = f.dial
+	fakes.Store(c, f)
 }
 
 // starts has, for each client of a bubble, the function that starts its Run.
@@ -56,7 +66,8 @@ func allowing(c *Client, e Event) []Event {
 	return []Event{e}
 }
 
-// eventsNow takes the events that the client has emitted when all goroutines of the bubble wait.
+// eventsNow takes the events that the client has emitted when all goroutines of the bubble wait and
+// what came of an answered initiation has arrived.
 func eventsNow(c *Client) []Event {
 	begin(c)
 	var events []Event
@@ -66,7 +77,10 @@ func eventsNow(c *Client) []Event {
 		case e := <-c.Events():
 			events = append(events, allowing(c, e)...)
 		default:
-			return events
+			if f, ok := fakes.Load(c); !ok || !f.(*fakeCharon).isComing() {
+				return events
+			}
+			time.Sleep(moment)
 		}
 	}
 }

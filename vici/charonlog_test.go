@@ -192,7 +192,7 @@ func TestRunEndsWhileALogSubscriptionOpens(t *testing.T) {
 		f.onInitiate = rejected
 		f.delay = map[string]time.Duration{"log": opening}
 		c := New(Options{Log: slog.New(slog.DiscardHandler)})
-		c.dialer.Dial = f.dial
+		f.serves(c)
 		c.SetProfile(testProfile())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -126,7 +126,7 @@ func TestForeignSAs(t *testing.T) {
 // start runs a client in a bubble until the test ends.
 func start(t *testing.T, f *fakeCharon) *Client {
 	c := New(Options{Log: slog.New(slog.DiscardHandler)})
-	c.dialer.Dial = f.dial
+	f.serves(c)
 	c.SetProfile(testProfile())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -142,7 +142,7 @@ func TestNothingEndsWithRun(t *testing.T) {
 		f.onInitiate = succeed
 		ctx, cancel := context.WithCancel(t.Context())
 		c := New(Options{Log: slog.New(slog.DiscardHandler)})
-		c.dialer.Dial = f.dial
+		f.serves(c)
 		c.SetProfile(testProfile())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()
@@ -169,7 +169,7 @@ func TestSecret(t *testing.T) {
 				&slog.HandlerOptions{Level: slog.LevelDebug},
 			)),
 		})
-		c.dialer.Dial = f.dial
+		f.serves(c)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = c.Run(ctx) }()

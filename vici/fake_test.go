@@ -33,8 +33,12 @@ type fakeCharon struct {
 
 	delay map[string]time.Duration // before a command has its effect
 	// IKE_AUTH requests that came; nil: there are no counters
-	auths      *int
-	onInitiate func(f *fakeCharon, name string) *tree // its answer; called with mu held
+	auths *int
+	// its answer; called with mu held. The events that it raises come after the answer: see answered
+	onInitiate func(f *fakeCharon, name string) *tree
+	initiating bool        // onInitiate runs
+	held       []fakeEvent // what onInitiate raised
+	coming     int         // how many initiations have held events that are still to come
 	// before the confirmation; called with mu held
 	onSubscribe func(f *fakeCharon, event string)
 	// before list-sas streams; called with mu held
@@ -46,6 +50,12 @@ type fakeCharon struct {
 	unknown string // an event that it does not know
 	// after it streamed, how long its answer takes; called with mu held
 	onListed func(f *fakeCharon) time.Duration
+}
+
+// fakeEvent is an event on its way to its subscribers.
+type fakeEvent struct {
+	name   string
+	packet []byte
 }
 
 type fakeSession struct {
@@ -223,7 +233,11 @@ func (f *fakeCharon) command(s *fakeSession, command string, m *tree) *tree {
 	case "initiate":
 		f.at = append(f.at, time.Now())
 		if f.onInitiate != nil {
-			return f.onInitiate(f, argument)
+			f.initiating = true
+			answer := f.onInitiate(f, argument)
+			f.initiating = false
+			f.answered()
+			return answer
 		}
 	case "terminate":
 		id, _ := strconv.Atoi(argument)
@@ -291,11 +305,54 @@ func (f *fakeCharon) ids() []uint32 {
 
 // raise sends an event to its subscribers; mu is held.
 func (f *fakeCharon) raise(event string, m *tree) {
+	e := fakeEvent{event, packet(eventRaised, event, m)}
+	if f.initiating {
+		f.held = append(f.held, e)
+		return
+	}
+	f.deliver(e)
+}
+
+// deliver sends an event to its subscribers; mu is held.
+func (f *fakeCharon) deliver(e fakeEvent) {
 	for s := range f.sessions {
-		if s.events[event] {
-			s.send(packet(eventRaised, event, m))
+		if s.events[e.name] {
+			s.send(e.packet)
 		}
 	}
+}
+
+// moment is the time from the answer to an initiation until what comes of it. It is so short that
+// nothing else happens meanwhile, and the client has dealt with the answer by then: time passes in
+// a bubble only when all goroutines wait.
+const moment = time.Nanosecond
+
+// answered sends what an initiation raised a moment later; mu is held. charon answers at once,
+// before it sends a packet to the peer. Answers and events come over two connections, so the
+// client would otherwise get them in any order.
+func (f *fakeCharon) answered() {
+	if len(f.held) == 0 {
+		return
+	}
+	events := f.held
+	f.held = nil
+	f.coming++
+	go func() {
+		time.Sleep(moment)
+		f.do(func(f *fakeCharon) {
+			f.coming--
+			for _, e := range events {
+				f.deliver(e)
+			}
+		})
+	}()
+}
+
+// isComing reports whether an initiation was answered, and what came of it was not yet sent.
+func (f *fakeCharon) isComing() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.coming > 0
 }
 
 // section makes an established IKE_SA with a child; overrides are keys and values. mu is held.

@@ -74,7 +74,8 @@ func TestReportIsWithheldWhileBothDial(t *testing.T) {
 				})
 				eventsNow(c)
 				c.Want(key(peer), Initiate)
-				wantEvents(t, "while the other is negotiated", after(c, 500*time.Millisecond))
+				const between = 510 * time.Millisecond // two polls, which are 100 ms apart
+				wantEvents(t, "while the other is negotiated", after(c, between))
 				if n := f.count("initiate"); n != 1 {
 					t.Errorf("want one initiation, have %d", n)
 				}
