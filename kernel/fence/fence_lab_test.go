@@ -231,6 +231,10 @@ func TestFenceIPv6(t *testing.T) {
 	}
 	peer := kerneltest.PeerNamespace(t)
 	const local, other, remote = "2001:db8::1", "2001:db8::7", "2001:db8::2"
+	// Over a tunnel that has IPv6 the kernel sends router solicitations, and reports of its groups,
+	// at times of its own. The fence would count them among the test's packets.
+	kerneltest.Run(t, "sysctl", "-qw", "net.ipv6.conf.gre6.disable_ipv6=1",
+		"net.ipv6.conf.default.disable_ipv6=1")
 	kerneltest.IP(t, "addr add "+other+"/64 dev under0 nodad")
 	for key, a := range map[string]string{"1": local, "7": other} {
 		for _, line := range []string{
