@@ -188,10 +188,12 @@ func TestFrontGuard(t *testing.T) {
 	}
 
 	ensure(false, false)
-	if _, err := ensureFront(local, true, time.Second); err != nil {
-		t.Fatal(err)
+	begun := time.Now()
+	if there, err := ensureFront(local, true, time.Second); err != nil || !there {
+		t.Fatalf("the front guard for a second is there: %v; %v", there, err)
 	}
-	if n := front(); n != 4 {
+	// The kernel first looks at the age of a policy after a second.
+	if n := front(); n != 4 && time.Since(begun) < time.Second/2 {
 		t.Fatalf("%d policies in front", n)
 	}
 	kerneltest.Eventually(t, "the front guard ends by itself", func() bool { return front() == 0 })
