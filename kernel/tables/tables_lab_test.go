@@ -392,6 +392,7 @@ func TestTablesSettle(t *testing.T) {
 		"172.16.4.0/24", "172.16.5.0/24")
 
 	tables.Settle()
+	settled(tables) // the counts follow what the kernel shows
 	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2", "10.255.1.3", "-10.255.1.4", "10.255.1.5")
 	kerneltest.Shows(t, "route", "172.16.2.0/24 via 10.255.1.2", "172.16.3.0/24 via 10.255.1.2", "-172.16.4.0/24", "172.16.5.0/24")
 	if s := tables.Stats(); s.Removed != 2 {

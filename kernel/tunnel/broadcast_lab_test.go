@@ -99,6 +99,9 @@ func TestNeighborsComeBackAfterTheBroadcastAddress(t *testing.T) {
 		"10.255.0.11 lladdr 198.51.100.11 PERMANENT", "10.255.0.12 lladdr 198.51.100.11 PERMANENT",
 	}
 	kerneltest.Shows(t, "neigh show dev gre1", both...)
+	counted := make(chan struct{}) // the counts follow what the kernel shows
+	wanted.After(func() { close(counted) })
+	<-counted
 	before := wanted.Stats().Restored
 
 	cfg := labTunnel
