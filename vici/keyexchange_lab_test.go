@@ -49,6 +49,7 @@ func TestKeyExchangeWithAnother(t *testing.T) {
 	for i := range w {
 		w[i].Want(r[1-i].key(), Initiate)
 		w[i].up(r[1-i].key())
+		w[1-i].up(r[i].key()) // or the next round would take this event for its own
 		if list := r[i].swanctl("--list-sas"); strings.Contains(list, "ML_KEM_768") != both ||
 			!strings.Contains(list, "CURVE_25519") {
 			t.Errorf("both have ML-KEM: %v, and charon lists\n%s", both, list)
@@ -56,6 +57,7 @@ func TestKeyExchangeWithAnother(t *testing.T) {
 		w[i].Want(r[1-i].key(), Accept)
 		w[i].Close(r[1-i].key())
 		w[i].down(r[1-i].key())
+		w[1-i].down(r[i].key())
 		eventually(t, "the end of the SA", func() bool { return len(w[1-i].SAs()) == 0 })
 	}
 }

@@ -87,9 +87,9 @@ func TestClose(t *testing.T) {
 	if !r[1].loaded("cygnet-gre1") {
 		t.Error("the template went with the peer")
 	}
-	if out := shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state"); out != "" {
-		t.Errorf("states left:\n%s", out)
-	}
+	// charon raises the event before it deletes the states.
+	eventually(t, "no states",
+		func() bool { return shell(t, "ip -n r1 xfrm state; ip -n r2 xfrm state") == "" })
 }
 
 // After RemoveProfile no SA stays, although the peer dials again as soon as it has lost one.
@@ -163,8 +163,16 @@ func TestBothInitiate(t *testing.T) {
 			w[i].up(r[1-i].key())
 		}
 		duplicates := max(len(w[0].SAs()), len(w[1].SAs())) > 1
-		eventually(t, "one IKE_SA", func() bool {
-			return len(w[0].SAs()) == 1 && len(w[1].SAs()) == 1
+		// charon lists an attempt that is under way, too. If the test went on meanwhile, the SA of
+		// that attempt would come after the end of the other.
+		eventually(t, "one IKE_SA with one child, the same at both ends, and no attempt", func() bool {
+			for _, r := range r {
+				if strings.Count(r.swanctl("--list-sas", "--raw"), "uniqueid=") != 2 {
+					return false
+				}
+			}
+			a, b := w[0].SAs(), w[1].SAs()
+			return len(a) == 1 && len(b) == 1 && a[0].InitiatorSPI == b[0].InitiatorSPI
 		})
 		eventually(t, "one pair of states on each end", func() bool {
 			return shell(
@@ -172,10 +180,6 @@ func TestBothInitiate(t *testing.T) {
 				"ip -n r1 xfrm state | grep -c '^src'; ip -n r2 xfrm state | grep -c '^src'",
 			) == "2\n2\n"
 		})
-		a, b := w[0].SAs()[0], w[1].SAs()[0]
-		if a.InitiatorSPI != b.InitiatorSPI {
-			t.Errorf("the ends kept different SAs: %x and %x", a.InitiatorSPI, b.InitiatorSPI)
-		}
 		t.Logf("round %d: duplicates %v", round+1, duplicates) // whether there are any is chance
 		for i := range w {
 			w[i].Want(r[1-i].key(), Accept)
