@@ -68,6 +68,8 @@ var nobody netip.Addr
 // and charon have. Without the daemon the command shows what these two have.
 func TestExplain(t *testing.T) {
 	m := lab.NewMesh(t)
+	// A daemon that is stopped answers no probes: spoke2 must not give up the path meanwhile.
+	m.Add(`path_timeout = "1m"`)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
@@ -217,7 +219,8 @@ func TestExplainRefusals(t *testing.T) {
 // and has to cool down, the administrator has shut the other router out, or the shortcut ended.
 func TestExplainFailures(t *testing.T) {
 	m := lab.NewMesh(t)
-	m.Add(`path_timeout = "1s"`)
+	// A path that is in use must not fail, even where a daemon stands still for some seconds.
+	m.Add(`path_timeout = "10s"`)
 	// spoke2 uses its shortcut longer, so that it is spoke1 that ends the path.
 	m.Spoke1.Interface = append(m.Spoke1.Interface, `idle_time = "10s"`)
 	m.Start()
