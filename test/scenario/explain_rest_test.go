@@ -28,26 +28,23 @@ func TestExplainMistakes(t *testing.T) {
 	host1, host2, host3 := m.Spoke1.Host.Addr, m.Spoke2.Host.Addr, m.Spoke3.Host.Addr
 	nowhere := netip.MustParseAddr("172.16.9.10")
 
-	nudge(m.Spoke1, nowhere)
-	explains(m, m.Spoke1, nowhere, nobody, api.PathHub, api.ReasonError, "loop")
+	explainsAfter(m, sending(m.Spoke1, nowhere), m.Spoke1, nowhere, nobody, api.PathHub,
+		api.ReasonError, "loop")
 	explains(m, m.Hub, nowhere, host1, api.PathHub, api.ReasonPassedOn,
 		"its question was passed on to 10.255.0.12 at 192.0.2.12")
 	explains(m, m.Hub, nowhere, host2, api.PathHub, api.ReasonSameRouter,
 		"172.16.9.0/24 via 10.255.0.12 on gre1")
 
-	nudge(m.Spoke1, host3)
-	explains(m, m.Spoke1, host3, nobody, api.PathHub, api.ReasonInadmissible,
-		"10.255.0.13 answered: 172.16.3.0/24")
+	explainsAfter(m, sending(m.Spoke1, host3), m.Spoke1, host3, nobody, api.PathHub,
+		api.ReasonInadmissible, "10.255.0.13 answered: 172.16.3.0/24")
 
-	nudge(m.Spoke3, host1)
-	explains(m, m.Hub, host1, host3, api.PathHub, api.ReasonIndicated,
-		"this router told it that there is a shorter way")
+	explainsAfter(m, sending(m.Spoke3, host1), m.Hub, host1, host3, api.PathHub,
+		api.ReasonIndicated, "this router told it that there is a shorter way")
 	explains(m, m.Spoke3, host1, nobody, api.PathHub, api.ReasonOff, "shortcuts off")
 
 	shortcut(m)
-	nudge(m.Spoke2, host3)
-	explains(m, m.Spoke2, host3, nobody, api.PathHub, api.ReasonIgnored,
-		"nothing followed from it: ")
+	explainsAfter(m, sending(m.Spoke2, host3), m.Spoke2, host3, nobody, api.PathHub,
+		api.ReasonIgnored, "nothing followed from it: ")
 	encrypted(m)
 }
 
@@ -63,8 +60,8 @@ func TestExplainBeginningAndEnd(t *testing.T) {
 	registered(m, m.Spoke2, soon)
 	host1, host2 := m.Spoke1.Host.Addr, m.Spoke2.Host.Addr
 	m.Spoke2.Iptables("-A", "INPUT", "-s", m.Spoke1.Public.String(), "-p", "esp", "-j", "DROP")
-	m.Spoke1.Host.Ping(host2, 2)
-	explains(m, m.Spoke1, host2, nobody, api.PathHub, api.ReasonProving, "proving")
+	explainsAfter(m, sending(m.Spoke1, host2), m.Spoke1, host2, nobody, api.PathHub,
+		api.ReasonProving, "proving")
 
 	m.Spoke1.Cygnet("leave")
 	m.Spoke1.SetRoutes()

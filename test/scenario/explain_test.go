@@ -31,28 +31,49 @@ func explains(
 	words ...string,
 ) string {
 	m.Helper()
+	return explainsAfter(m, func() {}, s, dest, source, path, reason, words...)
+}
+
+// explainsAfter does what explains does, and calls send each time that the account is another one.
+// Nothing repeats an indication that was lost, or a question that ended without an answer: only
+// another packet leads to the next one.
+func explainsAfter(
+	m *lab.Mesh, send func(), s *lab.Site, dest, source netip.Addr, path api.PathKind,
+	reason api.VerdictReason, words ...string,
+) string {
+	m.Helper()
 	args, out := []string{"explain", dest.String()}, ""
 	if source.IsValid() {
 		args = append(args, "from", source.String())
+	}
+	look := func() error {
+		x, err := account(s, dest, source)
+		if err != nil {
+			return err
+		}
+		if x.Verdict.Path != path || x.Verdict.Reason != reason {
+			return fmt.Errorf("it says %+v", x.Verdict)
+		}
+		out = s.Cygnet(args...)
+		return lab.True(hasLine(out, words...), "no line has %q:\n%s", words, out)
 	}
 	m.Await(
 		fmt.Sprintf("%s explains %s from %s: %s, %s", s.Name, dest, source, path, reason),
 		later,
 		func() error {
-			x, err := account(s, dest, source)
+			err := look()
 			if err != nil {
-				return err
+				send()
 			}
-			if x.Verdict.Path != path || x.Verdict.Reason != reason {
-				return fmt.Errorf("it says %+v", x.Verdict)
-			}
-			out = s.Cygnet(args...)
-			return lab.True(hasLine(out, words...), "no line has %q:\n%s", words, out)
+			return err
 		},
 	)
 	m.Logf("%s: cygnet %s\n%s", s.Name, strings.Join(args, " "), out)
 	return out
 }
+
+// sending returns a function that sends a packet from a site's host.
+func sending(s *lab.Site, dest netip.Addr) func() { return func() { nudge(s, dest) } }
 
 // hasLine reports whether a line of a text has all of these words.
 func hasLine(text string, words ...string) bool {
@@ -174,19 +195,8 @@ func TestExplainRefusals(t *testing.T) {
 	for _, s := range m.Sites()[1:] {
 		registered(m, s, later)
 	}
-	there := func(dest netip.Addr) func() error {
-		return func() error {
-			x, err := account(m.Spoke1, dest, nobody)
-			if err == nil && x.Verdict.Reason == api.ReasonNoIndication {
-				nudge(m.Spoke1, dest)
-			}
-			return lab.True(err == nil && x.Verdict.Reason != api.ReasonNoIndication, "%+v, %v",
-				x.Verdict, err)
-		}
-	}
-	m.Await("spoke1 asks for spoke2's network", soon, there(host2))
-	explains(m, m.Spoke1, host2, nobody, api.PathHub, api.ReasonRefused,
-		"10.255.0.12 answered no: code 4, administratively prohibited")
+	explainsAfter(m, sending(m.Spoke1, host2), m.Spoke1, host2, nobody, api.PathHub,
+		api.ReasonRefused, "10.255.0.12 answered no: code 4, administratively prohibited")
 	explains(
 		m,
 		m.Hub,
@@ -196,9 +206,8 @@ func TestExplainRefusals(t *testing.T) {
 		api.ReasonRefused,
 		"10.255.0.12 answered no: code 4",
 	)
-	m.Await("spoke1 asks for spoke3's network", soon, there(host3))
-	explains(m, m.Spoke1, host3, nobody, api.PathHub, api.ReasonProhibited,
-		"cygnet.toml:", "may NOT have direct paths")
+	explainsAfter(m, sending(m.Spoke1, host3), m.Spoke1, host3, nobody, api.PathHub,
+		api.ReasonProhibited, "cygnet.toml:", "may NOT have direct paths")
 
 	m.Spoke2.Daemon.Kill() // its SAs, and its binding at the hub, stay
 	m.Await("spoke1 asks again", later, func() error {
@@ -229,17 +238,8 @@ func TestExplainFailures(t *testing.T) {
 	dest := m.Spoke2.Host.Addr
 	drop := []string{"INPUT", "-s", m.Spoke1.Public.String(), "-p", "esp", "-j", "DROP"}
 	m.Spoke2.Iptables(append([]string{"-A"}, drop...)...)
-	m.Spoke1.Host.Ping(dest, 2)
-	explains(
-		m,
-		m.Spoke1,
-		dest,
-		nobody,
-		api.PathHub,
-		api.ReasonCoolDown,
-		"the direct path to it failed",
-		"may be tried again in",
-	)
+	explainsAfter(m, sending(m.Spoke1, dest), m.Spoke1, dest, nobody, api.PathHub,
+		api.ReasonCoolDown, "the direct path to it failed", "may be tried again in")
 	m.Spoke2.Iptables(append([]string{"-D"}, drop...)...)
 	m.Await("a direct path", later, func() error {
 		nudge(m.Spoke1, dest)
@@ -291,26 +291,12 @@ func TestExplainNAT(t *testing.T) {
 	host2, host3 := m.Spoke2.Host.Addr, m.Spoke3.Host.Addr
 	m.Spoke1.Host.Ping(host2, 2)
 	m.Spoke1.Host.Ping(host3, 2)
-	explains(
-		m,
-		m.Spoke1,
-		host2,
-		nobody,
-		api.PathHub,
-		api.ReasonSecuring,
-		"172.16.2.0/24 by 10.255.0.12",
-		"securing",
-	)
-	explains(
-		m,
-		m.Spoke1,
-		host2,
-		nobody,
-		api.PathHub,
-		api.ReasonNAT,
-		"sends from 10.1.0.2, which NAT turns into 192.0.2.11",
-	)
-	explains(m, m.Spoke1, host3, nobody, api.PathHub, api.ReasonNoSA, "no SA")
+	explainsAfter(m, sending(m.Spoke1, host2), m.Spoke1, host2, nobody, api.PathHub,
+		api.ReasonSecuring, "172.16.2.0/24 by 10.255.0.12", "securing")
+	explainsAfter(m, sending(m.Spoke1, host2), m.Spoke1, host2, nobody, api.PathHub,
+		api.ReasonNAT, "sends from 10.1.0.2, which NAT turns into 192.0.2.11")
+	explainsAfter(m, sending(m.Spoke1, host3), m.Spoke1, host3, nobody, api.PathHub,
+		api.ReasonNoSA, "no SA")
 	encrypted(m)
 }
 
@@ -334,8 +320,8 @@ func TestExplainOneNAT(t *testing.T) {
 		x, err := account(m.Spoke3, host1, nobody)
 		return lab.True(err == nil && x.Verdict.Path == api.PathDirect, "%+v, %v", x.Verdict, err)
 	})
-	m.Spoke3.Host.Ping(host2, 2)
-	explains(m, m.Spoke3, host2, nobody, api.PathHub, api.ReasonShared, "shared address")
+	explainsAfter(m, sending(m.Spoke3, host2), m.Spoke3, host2, nobody, api.PathHub,
+		api.ReasonShared, "shared address")
 	explains(m, m.Hub, host2, host3, api.PathHub, api.ReasonPassedOn, "passed on")
 	encrypted(m)
 }
