@@ -148,7 +148,7 @@ func TestFaultReauthentication(t *testing.T) {
 		begin := time.Now()
 		before := ikes(s)
 		for _, sa := range s.Charon.SAs() {
-			s.Run("swanctl", "--rekey", "--reauth", "--ike-id", sa.ID)
+			f.rekeyIKE(s, sa, "--reauth")
 		}
 		f.Await("all IKE_SAs of "+s.Name+" are new", soon, func() error {
 			for _, ike := range ikes(s) {
@@ -176,12 +176,7 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	for _, sa := range s.Charon.SAs() {
 		before[sa.Remote.String()] = sa
 		if kind == "ike-id" {
-			// An IKE_SA that is gone was rekeyed a moment before: the daemon does that to find out
-			// whether a peer is alive that is silent, and in whose name others send.
-			if out, err := s.Try("swanctl", "--rekey", "--ike-id", sa.ID); err != nil &&
-				!strings.Contains(out, "no matching SAs") {
-				f.Fatalf("rekey the IKE_SA %s of %s: %v\n%s", sa.ID, s.Name, err, out)
-			}
+			f.rekeyIKE(s, sa)
 		}
 	}
 	if kind == "child-id" {
@@ -202,6 +197,17 @@ func (f *faultyMesh) rekeyed(s *lab.Site, kind string) {
 	f.settle(begin)
 	for _, flow := range f.flows() {
 		f.lossless(flow, begin)
+	}
+}
+
+// rekeyIKE rekeys an IKE_SA of a site, with further arguments of swanctl. An IKE_SA that is gone
+// was rekeyed a moment before: the daemon does that to find out whether a peer is alive that is
+// silent, and in whose name others send.
+func (f *faultyMesh) rekeyIKE(s *lab.Site, sa lab.SA, args ...string) {
+	f.Helper()
+	out, err := s.Try("swanctl", append([]string{"--rekey", "--ike-id", sa.ID}, args...)...)
+	if err != nil && !strings.Contains(out, "no matching SAs") {
+		f.Fatalf("rekey the IKE_SA %s of %s: %v\n%s", sa.ID, s.Name, err, out)
 	}
 }
 
