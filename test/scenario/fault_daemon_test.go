@@ -84,7 +84,7 @@ func (f *faultyMesh) killedWithNewClient() {
 	f.Await("spoke3 is at the hub", soon, func() error {
 		return lab.True(f.Hub.Neighbors("gre1")[f.Spoke3.Overlay] == f.Spoke3.Public, "it is not")
 	})
-	f.Await("the hub has saved it", time.Second, func() error {
+	f.prompt("the hub has saved it", time.Second, func() error {
 		return lab.True(saved(), "it has not")
 	})
 	f.bystander.Back(time.Now(), soon)
