@@ -36,9 +36,11 @@ func movesInClear(m *lab.Mesh) {
 	byHub := func(p lab.NHRP) bool {
 		return !p.Sent && p.SourceProtocol == m.Spoke2.Overlay && p.Link == m.Hub.Public
 	}
-	if purges := atSpoke1.NHRP(packet.PurgeRequest); !slices.ContainsFunc(purges, byHub) {
-		m.Errorf("spoke1 got no purge of spoke2's along the hub, but %+v", purges)
-	}
+	// Spoke1 may have learned the new address from a question of spoke2's before the purge came.
+	m.Await("spoke1 gets a purge of spoke2's along the hub", soon, func() error {
+		purges := atSpoke1.NHRP(packet.PurgeRequest)
+		return lab.True(slices.ContainsFunc(purges, byHub), "it got %+v", purges)
+	})
 	shortcut(m)
 }
 
@@ -59,7 +61,15 @@ func leavesInClear(m *lab.Mesh) {
 		"purge request for 10.255.0.11", "purge reply for 10.255.0.11",
 		"purge request for 10.255.0.1", "purge reply for 10.255.0.1",
 	}
-	if !slices.Equal(order, want) {
+	// A router that leaves repeats a purge that has no reply after a second, so that each of these
+	// may have come several times. What counts is when each came first.
+	first, inOrder := -1, true
+	for _, step := range want {
+		at := slices.Index(order, step)
+		first, inOrder = at, inOrder && at > first
+	}
+	other := func(step string) bool { return !slices.Contains(want, step) }
+	if !inOrder || slices.ContainsFunc(order, other) {
 		m.Errorf("leaving went %q, want %q", order, want)
 	}
 	m.Await("nothing of spoke2 is left", soon, func() error {
