@@ -60,9 +60,19 @@ func TestCommandsOfTheAdministrator(t *testing.T) {
 	})
 	registered(m, m.Spoke2, later)
 
+	before = usable(m.Hub, m.Spoke1)
+	if len(before) == 0 {
+		t.Fatal("the hub has no SA with spoke1")
+	}
 	says(m.Hub, []string{"clear", "binding", "10.255.0.11"}, "Ended the binding of 10.255.0.11")
 	m.Await("the hub ended the binding", soon, func() error {
 		return logged(m.Hub, "binding ended", "cleared by the administrator")
+	})
+	// The daemon logs that before the kernel and charon have it. Until the SA is another one, the
+	// tables still show spoke1 as registered.
+	m.Await("spoke1 is back with another SA", later, func() error {
+		sas := usable(m.Hub, m.Spoke1)
+		return lab.True(len(sas) > 0 && sas[0].ID != before[0].ID, "%+v", sas)
 	})
 	registered(m, m.Spoke1, later)
 
