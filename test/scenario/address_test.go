@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,16 +86,22 @@ func TestAddressChange(t *testing.T) {
 	encrypted(m)
 }
 
-// accepted returns the time at which the hub first accepted a registration from the spoke's present
-// underlay address: the time at which the hub's answer left its tunnel.
-func accepted(m *lab.Mesh, atHub *lab.Capture, s *lab.Site) time.Time {
+// accepted awaits that the hub has accepted a registration from the spoke's present underlay
+// address, and returns the time at which the hub's answer left its tunnel. The hub's kernel may
+// have the spoke's neighbour before that.
+func accepted(m *lab.Mesh, atHub *lab.Capture, s *lab.Site) (at time.Time) {
 	m.Helper()
-	for _, p := range atHub.NHRP(packet.RegistrationReply) {
-		if p.Sent && p.SourceProtocol == s.Overlay && p.SourceNBMA == s.Public &&
-			p.CIEs[0].Code == packet.CodeSuccess {
-			return p.At
+	m.Await("the hub accepts a registration from "+s.Public.String(), soon, func() error {
+		replies := atHub.NHRP(packet.RegistrationReply)
+		i := slices.IndexFunc(replies, func(p lab.NHRP) bool {
+			return p.Sent && p.SourceProtocol == s.Overlay && p.SourceNBMA == s.Public &&
+				len(p.CIEs) > 0 && p.CIEs[0].Code == packet.CodeSuccess
+		})
+		if i < 0 {
+			return fmt.Errorf("its replies are %+v", replies)
 		}
-	}
-	m.Fatalf("the hub sent %s no answer to a registration from %s", s.Name, s.Public)
-	return time.Time{}
+		at = replies[i].At
+		return nil
+	})
+	return at
 }
