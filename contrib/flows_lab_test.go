@@ -102,6 +102,10 @@ func TestFlows(t *testing.T) {
 	collector := e.Hub.Host
 	collector.Run("mkdir", "/run/flows")
 	collector.Start("nfcapd", nil, "nfcapd", "-w", "/run/flows", "-p", "4739", "-t", "2")
+	e.Await("nfcapd listens", 60*time.Second, func() error {
+		sockets := collector.Run("ss", "--udp", "--listening", "--numeric")
+		return lab.True(strings.Contains(sockets, ":4739 "), "the sockets are\n%s", sockets)
+	})
 	e.Start()
 	for _, s := range []*lab.Site{e.Spoke1, e.Spoke2} {
 		e.Await(s.Name+" is registered", 60*time.Second, func() error {
