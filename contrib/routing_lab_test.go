@@ -314,20 +314,31 @@ func (d design) awaitDirect(t *testing.T, s *sites) {
 		return s.host1.Reaches(s.host2.Addr)
 	})
 	if n := atHub.Count(between); d.direct && n > 0 {
-		t.Errorf("%d packets went through the hub", n)
+		// The hub may carry packets only if the direct way takes longer than two seconds, as on a
+		// slow machine: the daemon then relays through the hub, and says so.
+		s.Await(fmt.Sprintf("spoke1 says why %d packets went through the hub", n), 30*time.Second,
+			func() error {
+				events := s.spoke1.Cygnet("events")
+				const relayed = "traffic to a router goes through the NHS"
+				return lab.True(strings.Contains(events, relayed), "the events are\n%s", events)
+			})
 	}
 	straight := func(p lab.Packet) bool {
 		// What came over IPv6 has no outer header any more. The hub's capture is the proof then.
 		return between(p) && (d.over6 || p.Link == s.spoke1.NBMA)
 	}
+	byHub := 0
 	s.Await("spoke1 sends straight to spoke2", 60*time.Second, func() error {
+		before := atHub.Count(between)
 		if err := s.host1.Reaches(s.host2.Addr); err != nil {
 			return err
 		}
-		return lab.True(atSpoke2.Count(straight) > 0, "all came by the hub")
+		byHub = atHub.Count(between)
+		return lab.True(atSpoke2.Count(straight) > 0 && (!d.over6 || byHub == before),
+			"all came by the hub")
 	})
 	s.host1.Ping(s.host2.Addr, 10)
-	if n := atHub.Count(between); d.direct && n > 0 {
+	if n := atHub.Count(between) - byHub; d.direct && n > 0 {
 		t.Errorf("%d packets went through the hub after that", n)
 	}
 	if n := s.Underlay.Count(lab.OfKind(lab.GRE)); n > 0 {
