@@ -142,6 +142,15 @@ func (s *site) do(t *testing.T, step step, others ...*site) {
 		for _, o := range others {
 			o.WriteFile(from, 0o600, string(key))
 		}
+	case text == "cygnet status":
+		// The command fails while something is wrong: charon does not answer the daemon yet, or the
+		// hub has not answered the first registration.
+		if err := lab.Poll(30*time.Second, func() error {
+			code, out := s.StatusCode()
+			return lab.True(code == 0, "it exits with %d:\n%s", code, out)
+		}); err != nil {
+			t.Fatalf("cygnet status on %s: %v", s.Name, err)
+		}
 	default:
 		text = strings.ReplaceAll(text, "/usr/share/doc/cygnet/examples", filepath.Join(project, "contrib"))
 		s.Run("sh", "-ec", "PATH="+filepath.Join(project, "bin")+":$PATH; "+text)
