@@ -13,8 +13,12 @@ import (
 // Ping sends count echo requests, one every 50 ms, and fails the test unless all are answered.
 func (n *Node) Ping(dst netip.Addr, count int) {
 	n.net.Helper()
-	n.Run("ping", n.vrf.of("-I", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3",
+	out := n.Run("ping", n.vrf.of("-I", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3",
 		dst.String())...)
+	// ping succeeds if one is answered.
+	if !strings.Contains(out, fmt.Sprintf(" %d received", count)) {
+		n.net.Fatalf("not all of %s's requests are answered:\n%s", n.Name, out)
+	}
 }
 
 // Reaches sends one echo request. It returns nil if the request is answered within a second, and
