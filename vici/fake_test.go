@@ -34,7 +34,7 @@ type fakeCharon struct {
 	delay map[string]time.Duration // before a command has its effect
 	// IKE_AUTH requests that came; nil: there are no counters
 	auths *int
-	// its answer; called with mu held. The events that it raises come after the answer: see answered
+	// its answer; called with mu held. Its events come after the answer: see answered
 	onInitiate func(f *fakeCharon, name string) *tree
 	initiating bool        // onInitiate runs
 	held       []fakeEvent // what onInitiate raised
