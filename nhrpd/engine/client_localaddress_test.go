@@ -17,6 +17,17 @@ import (
 // address, and the other routers do not know.
 func (n *node) moveTo(nbma string) {
 	n.handle(event.LocalAddress{Interface: "gre1"})
+	n.losesSAs()
+	n.local = addr(nbma)
+	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local})
+	for nbma := range n.want {
+		n.dial(nbma)
+	}
+}
+
+// losesSAs ends a node's own end of every SA, since its address goes. The other routers do not
+// know.
+func (n *node) losesSAs() {
 	for _, other := range n.w.nodes {
 		if n.w.hasSA(n, other) {
 			delete(n.w.sas, saKey{n, other})
@@ -27,11 +38,6 @@ func (n *node) moveTo(nbma string) {
 				Reason:    "this end's address changed",
 			})
 		}
-	}
-	n.local = addr(nbma)
-	n.handle(event.LocalAddress{Interface: "gre1", NBMA: n.local})
-	for nbma := range n.want {
-		n.dial(nbma)
 	}
 }
 
@@ -75,6 +81,43 @@ func TestAddressChange(t *testing.T) {
 				t.Errorf("the binding did not move\n%s", m)
 			}
 		})
+	}
+}
+
+// A spoke may have an SA with another spoke from its new address before its engine knows that
+// address: interfaces that share an address share the SAs, and each learns of the address by
+// itself. What it asks meanwhile names the old address, and the other spoke takes data from there
+// only. So once the spoke knows its address, it asks again, or gives up a shortcut that is up.
+func TestAddressChangeIsLearnedAfterTheSA(t *testing.T) {
+	n, hub := spokeAlone(t)
+	spoke2 := n.from("192.0.2.12", "spoke2")
+	movesTo := func(nbma string) (requests []packet.Packet) {
+		before := len(n.sent)
+		n.handle(event.LocalAddress{Interface: "gre1", NBMA: addr(nbma)})
+		for _, p := range n.sentSince(before) {
+			if p.Type == packet.ResolutionRequest {
+				requests = append(requests, p)
+			}
+		}
+		return requests
+	}
+	asked := only(t, hub.says(indicationOf("172.16.1.10", "172.16.2.10")))
+	again := only(t, movesTo("192.0.2.111"))
+	if asked.SourceNBMA != addr("192.0.2.11") || again.SourceNBMA != addr("192.0.2.111") {
+		t.Errorf("it asked from %s, and then from %s", asked.SourceNBMA, again.SourceNBMA)
+	}
+	spoke2.says(answerTo(asked, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(output.NoticeShortcutUp) != 0 {
+		t.Error("want the answer to the old address ignored, have a shortcut")
+	}
+	spoke2.says(answerTo(again, 24, "10.255.0.12", "192.0.2.12"))
+	if n.has(output.NoticeShortcutUp) != 1 {
+		t.Fatal("no shortcut")
+	}
+	movesTo("192.0.2.112")
+	if len(n.shortcuts) != 0 || n.has(output.NoticeShortcutDown) != 1 {
+		t.Errorf("want the shortcut that was asked for from the old address ended, have %v",
+			n.shortcuts)
 	}
 }
 

@@ -1,11 +1,6 @@
 package engine
 
-import (
-	"net/netip"
-
-	"cygnet/nhrpd/engine/ordered"
-	"cygnet/nhrpd/engine/report"
-)
+import "net/netip"
 
 // localAddress sets the addresses that the tunnel sends from: one, or one of each IP version. All
 // our registrations name them, so localAddress registers with every NHS again. If we had another
@@ -50,18 +45,9 @@ func (ifc *iface) tunnelMTU(mtu uint16) {
 }
 
 // endDirectPaths ends the direct paths between us and other routers when our NBMA address has
-// changed. It takes back our answers, which name the old address. Without IPsec it also ends our
-// own shortcuts: no next hop takes what we send from the new address before we ask it again. With
-// IPsec, the SAs of those shortcuts ended together with the old address.
+// changed. It takes back our answers, which name the old address, and ends our own shortcuts: no
+// next hop takes what we send from the new address before we ask it again.
 func (ifc *iface) endDirectPaths() {
 	ifc.Responder.TakeAllBack()
-	if ifc.Config.Protected {
-		return
-	}
-	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
-		if s.State == report.ShortcutUp {
-			ifc.Requester.EndShortcut(s,
-				"our NBMA address changed, and its next hop takes data from the old one only")
-		}
-	}
+	ifc.Requester.LocalAddressGone()
 }

@@ -295,6 +295,29 @@ func (rq *Requester) endObjected(s *Shortcut, o objection.Objection) {
 	rq.noteOutcome(s.dest, outcomeOf(o), o.Text)
 }
 
+// LocalAddressGone ends the shortcuts for which this router asked from an address that it does not
+// have any more: their next hops take data from that address only. It asks anew where there is no
+// answer yet.
+//
+// The SA with such a next hop may be one from the new address already. Interfaces that share an
+// underlay address share their SAs, and each learns of another address by itself. So an interface
+// may learn of the new SA, and ask through it from the old address, before it knows the new one.
+func (rq *Requester) LocalAddressGone() {
+	fromGone := func(s *Shortcut) bool {
+		return s.sentNBMA != rq.Local && s.sentNBMA != rq.Second
+	}
+	for _, s := range ordered.ValuesIf(rq.Shortcuts, ordered.ByPrefix, fromGone) {
+		if s.State != report.ShortcutResolving {
+			rq.EndShortcut(
+				s, "our NBMA address changed, and its next hop takes data from the old one only",
+			)
+			continue
+		}
+		rq.endAsking(s)
+		rq.askFor(s)
+	}
+}
+
 // unsecured ends a shortcut whose answer waited for an SA in vain.
 func (rq *Requester) unsecured(s *Shortcut) {
 	outcome, why := report.OutcomeNoSA, s.Ref.Peer.Err
