@@ -111,14 +111,28 @@ func (p *pinging) run(ctx context.Context, search bool) error {
 		if !small[0].Answered() {
 			continue
 		}
-		full, err := p.send(ctx, false, p.to.MTU)
-		if err != nil || full[0].Answered() || full[0].Size == 0 || !search {
+		full, err := p.large(ctx)
+		if err != nil || full.Answered() || full.Size == 0 || !search {
 			return err
 		}
-		return p.search(ctx, small[0].Size, full[0].Size)
+		return p.search(ctx, small[0].Size, full.Size)
 	}
 	_, err := p.send(ctx, true, 0)
 	return err
+}
+
+// large sends a packet of the tunnel's MTU, and once more if it has no answer: one packet may be
+// lost by chance. It returns the last of the two.
+func (p *pinging) large(ctx context.Context) (api.PingTrip, error) {
+	for last := false; ; last = true {
+		full, err := p.send(ctx, false, p.to.MTU)
+		if err != nil {
+			return api.PingTrip{}, err
+		}
+		if full[0].Answered() || full[0].Size == 0 || last {
+			return full[0], nil
+		}
+	}
 }
 
 // search finds the longest packet that passes, where one size passed and another was lost.
