@@ -60,7 +60,10 @@ func Ask(
 	}
 	// A connected socket gets the ICMP errors for what it sends.
 	conn, err := dialer.DialContext(ctx, "udp", to.String())
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return Silent, 0, nil
+	case err != nil:
 		return outcomeOf(err), 0, fmt.Errorf("open a socket for probes to %s: %w", to, err)
 	}
 	defer conn.Close()
