@@ -144,13 +144,14 @@ func shortcut(m *lab.Mesh) {
 // shortcutFrom does what shortcut does, between any two spokes. The first spoke's host begins to
 // talk. Both directions have to be direct at the same time: a spoke whose own proof of the path
 // fails takes its answer back, and that ends the other spoke's shortcut, which came up before.
+// When it returns, no packet between the hosts is under way.
 func shortcutFrom(m *lab.Mesh, s, peer *lab.Site) {
 	m.Helper()
-	train := s.Host.Train(peer.Host.Addr, 50*time.Millisecond)
+	flow := s.Host.Flow(peer.Host.Addr, 50*time.Millisecond)
 	m.Await("shortcuts between "+s.Name+" and "+peer.Name, 2*soon, func() error {
 		return errors.Join(up(s, peer), up(peer, s))
 	})
-	train.Stop()
+	flow.Stop()
 }
 
 // passing is a filter for packets from one host to another that came out of a tunnel.

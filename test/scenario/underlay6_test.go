@@ -100,7 +100,7 @@ func keepsReplicating(m *lab.Mesh) {
 	ping.Signal(syscall.SIGINT)
 	ping.Wait(soon)
 	m.Await("all came to spoke1", soon, func() error {
-		want := fmt.Sprintf("%d packets transmitted", came())
+		want := fmt.Sprintf("\n%d packets transmitted", came())
 		return lab.True(contains(ping.Output(), want), "want %s: %s", want, ping.Output())
 	})
 }
