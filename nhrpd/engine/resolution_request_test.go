@@ -299,6 +299,51 @@ func TestWaitingRequestIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// If the requester initiated the SA, this router has the SA first, and the answer may be lost. So
+// it is repeated after a second, and only then, to a router that may not ask again by itself, as
+// FRR's nhrpd does not. A router that runs Cygnet gets one answer, and so does one that this router
+// dialled.
+func TestAnswerIsRepeatedToARouterThatDialled(t *testing.T) {
+	for _, test := range []struct {
+		rule       string
+		extensions []packet.Extension
+		initiator  bool
+		after      int // answers after the first
+	}{
+		{"the requester dialled", nil, false, 1},
+		{"this router dialled", nil, true, 0},
+		{"the requester runs Cygnet",
+			[]packet.Extension{packet.VendorExtension(packet.VendorOffer, netip.Addr{})}, false, 0},
+	} {
+		t.Run(test.rule, func(t *testing.T) {
+			n, hub := spokeAlone(t)
+			request := requestFrom("192.0.2.12", "10.255.0.12", host1)
+			request.Extensions[1].CIEs = []packet.CIE{
+				{NBMA: addr("192.0.2.1"), Protocol: addr("10.255.0.1")},
+			}
+			request.Extensions = append(request.Extensions, test.extensions...)
+			hub.says(request)
+			before := len(n.sent)
+			n.handle(event.PeerSecured{Peer: event.Peer{Interface: "gre1",
+				ID: peerAt("192.0.2.12"), Identity: "spoke2", Initiator: test.initiator}})
+			first := only(t, n.sentSince(before))
+			before++
+			n.w.run(10 * time.Second)
+			replies := 0
+			for _, p := range n.sentSince(before) {
+				if p.Type != packet.ResolutionReply {
+					continue
+				}
+				replies++
+				samePacket(t, p, first)
+			}
+			if replies != test.after {
+				t.Errorf("%d further answers, want %d", replies, test.after)
+			}
+		})
+	}
+}
+
 // What a sender is told if its request can be neither answered nor passed on.
 func TestRefusedRequests(t *testing.T) {
 	tests := []struct {

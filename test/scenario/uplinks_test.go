@@ -41,7 +41,8 @@ func TestUplinkInReserve(t *testing.T) {
 	registered(m, m.Spoke2, soon)
 	shortcut(m)
 	sendsFrom(m, "eth0", soon)
-	if n := m.Net.Underlay.Count(lab.From(mobile.Public), lab.OfKind(lab.ESP, lab.ESPinUDP)); n > 0 {
+	esp := lab.OfKind(lab.ESP, lab.ESPinUDP)
+	if n := m.Net.Underlay.Count(lab.From(mobile.Public), esp); n > 0 {
 		t.Errorf("%d ESP packets took the uplink in reserve", n)
 	}
 	toHub := spoke.Host.Flow(m.Hub.Host.Addr, beat)

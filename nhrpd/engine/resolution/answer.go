@@ -43,6 +43,9 @@ type Answer struct {
 	dialAt  time.Time // when this router dials although the requester should
 	giveUp  time.Time // when the waiting requests are refused
 
+	perhapsLost []waitingRequest // answered, but perhaps before the requester's kernel had the SA
+	again       timers.Timer     // answers those again
+
 	Ref       peers.Ref        // to the requester
 	Admission admission.Reason // set if a router vouched for the requester
 	Expiry    timers.Timer     // takes the next step
@@ -79,6 +82,7 @@ type waitingRequest struct {
 const AnswerWait = 8 * time.Second
 
 const (
+	answerAgain   = time.Second      // from an answer that may be lost to its repetition
 	secondDialer  = time.Second      // how long this router waits if the requester is to dial first
 	requesterWait = 30 * time.Second // how long this router waits for a requester that must dial
 	maxWaiting    = 4                // how many requests may wait for one answer
@@ -168,6 +172,7 @@ func (rs *Responder) NewAnswer(key AnswerKey) *Answer {
 	a := &Answer{AnswerKey: key, responder: rs}
 	a.Ref.Owner = a
 	a.Expiry.Run = func() { rs.answerDue(a) }
+	a.again.Run = func() { rs.repeatAnswers(a) }
 	rs.Answers[key] = a
 	return a
 }
@@ -360,8 +365,12 @@ func (a *Answer) PeerSecured() {
 	for _, w := range waiting {
 		a.responder.withRequest(w, a.responder.ResolutionRequest)
 	}
-	if a.Ref.Peer != nil && a.Ref.Peer.IKE.Initiator {
+	switch p := a.Ref.Peer; {
+	case p == nil:
+	case p.IKE.Initiator:
 		a.responder.repeatRequests(a.Prefix)
+	default:
+		a.responder.planRepetition(a, waiting)
 	}
 	if a.Expires.IsZero() && len(a.waiting) == 0 {
 		a.responder.DropAnswer(a)
@@ -378,6 +387,35 @@ func (rs *Responder) repeatRequests(prefix netip.Prefix) {
 	}
 	for _, s := range ordered.ValuesIf(rs.requester.Shortcuts, ordered.ByPrefix, waits) {
 		rs.requester.sendRequest(s)
+	}
+}
+
+// planRepetition has requests that waited for the SA answered once more, a second later. It is
+// called when the requester initiated the SA: this router has the SA first then, and an answer that
+// arrives before the requester's kernel has it is lost. Routers that run Cygnet ask again at once
+// ([Responder.repeatRequests]); FRR's nhrpd does not ask for half a minute.
+func (rs *Responder) planRepetition(a *Answer, answered []waitingRequest) {
+	for _, w := range answered {
+		rs.withRequest(w, func(m *overlay.Message) {
+			if ext, _ := m.Vendor(); ext == nil {
+				a.perhapsLost = append(a.perhapsLost, w)
+			}
+		})
+	}
+	if len(a.perhapsLost) > 0 {
+		rs.Timers.Set(&a.again, rs.Now.Add(answerAgain))
+	}
+}
+
+// repeatAnswers answers requests again, by the routes as they are now.
+func (rs *Responder) repeatAnswers(a *Answer) {
+	repeated := a.perhapsLost
+	a.perhapsLost = nil
+	if !rs.Peers.Secured(a.Peer) {
+		return
+	}
+	for _, w := range repeated {
+		rs.withRequest(w, rs.ResolutionRequest)
 	}
 }
 
@@ -437,6 +475,7 @@ func (rs *Responder) DropAnswer(a *Answer) {
 		rs.Charged.GiveBack(a.ChargedTo, 1)
 	}
 	rs.Timers.Stop(&a.Expiry)
+	rs.Timers.Stop(&a.again)
 	rs.Admissions.Dismiss(&a.Admission)
 	rs.Peers.Release(&a.Ref)
 }
