@@ -36,11 +36,11 @@ func TestAddressChange(t *testing.T) {
 	shortcut(m)
 	old := m.Spoke1.Public
 
-	atHub, still := m.Hub.Capture("gre1"), noteStandstills(t)
+	atHub, still := m.Hub.Capture("gre1"), lab.NoteStandstills(t)
 	renumber(m.Spoke1, "192.0.2.11", "192.0.2.111")
 	begin := time.Now()
 	registered(m, m.Spoke1, soon)
-	again := still.between(begin, accepted(m, atHub, m.Spoke1))
+	again := still.Between(begin, accepted(m, atHub, m.Spoke1))
 	t.Logf("registered again after %s", again.Round(time.Millisecond))
 	if again > registersWithin {
 		t.Errorf("registered again after %s; promised are %s", again.Round(time.Millisecond),

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,65 +17,6 @@ import (
 // The tests measure it by the daemons' logs and the kernels' notifications, because reading the
 // tables of three routers takes longer than that on a busy machine.
 const blockTime = time.Second
-
-// standstills has the times in which the machine stood still, by this process: it wants the
-// processor every 10 ms, and did not get it for longer than standsStill. No router has a part in
-// such a time, so what a test measures leaves it out.
-type standstills struct {
-	mu   sync.Mutex
-	list []struct{ from, to time.Time }
-}
-
-// standsStill is far longer than a process waits for the processor because others have it.
-const standsStill = 200 * time.Millisecond
-
-// noteStandstills starts to note when the machine stands still, until the end of the test.
-func noteStandstills(t lab.T) *standstills {
-	s, stop := new(standstills), make(chan struct{})
-	var ended sync.WaitGroup
-	ended.Go(func() {
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for last := time.Now(); ; {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-			}
-			now := time.Now()
-			if now.Sub(last) > standsStill {
-				s.mu.Lock()
-				s.list = append(s.list, struct{ from, to time.Time }{last, now})
-				s.mu.Unlock()
-			}
-			last = now
-		}
-	})
-	t.Cleanup(func() {
-		close(stop)
-		ended.Wait()
-	})
-	return s
-}
-
-// between returns how long it took from one event to another. It is negative if the second event
-// came first. Times in which the machine stood still do not count.
-func (s *standstills) between(event, next time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	took := next.Sub(event)
-	for _, still := range s.list {
-		from, to := still.from, still.to
-		if from.Before(event) {
-			from = event
-		}
-		if to.After(next) {
-			to = next
-		}
-		took -= max(0, to.Sub(from))
-	}
-	return took
-}
 
 // shutOut returns nil when the kernel of a router has neither a neighbour nor an ESP state of
 // another router any more.
@@ -118,10 +58,10 @@ func lineAt(s *lab.Site, words ...string) time.Time {
 
 // takesEffect fails the test unless the hub logged the end of spoke2's binding, and spoke1 the end
 // of its shortcut to spoke2, within blockTime of begun.
-func takesEffect(t *testing.T, m *lab.Mesh, still *standstills, begun time.Time) {
+func takesEffect(t *testing.T, m *lab.Mesh, still *lab.Standstills, begun time.Time) {
 	t.Helper()
-	binding := still.between(begun, loggedAt(m, m.Hub, "binding ended", "spoke2"))
-	shortcut := still.between(begun, loggedAt(m, m.Spoke1, "shortcut ended", "shut out"))
+	binding := still.Between(begun, loggedAt(m, m.Hub, "binding ended", "spoke2"))
+	shortcut := still.Between(begun, loggedAt(m, m.Spoke1, "shortcut ended", "shut out"))
 	t.Logf("the hub's binding ended after %v, the shortcut on the other spoke after %v", binding,
 		shortcut)
 	if max(binding, shortcut) > blockTime || min(binding, shortcut) < -blockTime {
@@ -154,7 +94,7 @@ func endingOf(m *lab.Mesh, of, at *lab.Site) *ending {
 // within fails the test if the neighbour or an ESP state ended later than limit after the event, by
 // the kernel's notifications.
 func (e *ending) within(
-	t *testing.T, still *standstills, event time.Time, limit time.Duration,
+	t *testing.T, still *lab.Standstills, event time.Time, limit time.Duration,
 ) {
 	t.Helper()
 	var neighbor, states time.Time
@@ -172,7 +112,7 @@ func (e *ending) within(
 		return lab.True(!neighbor.IsZero() && len(e.spis) > 0,
 			"the neighbour is there, or there were no states: %08x", e.spis)
 	})
-	withdrawn, closed := still.between(event, neighbor), still.between(event, states)
+	withdrawn, closed := still.Between(event, neighbor), still.Between(event, states)
 	t.Logf("%s: neighbour gone after %v, ESP states after %v", e.site.Name, withdrawn, closed)
 	if max(withdrawn, closed) > limit {
 		t.Errorf("that is not within %v", limit)
@@ -192,7 +132,7 @@ func TestBlock(t *testing.T) {
 	shortcut(m)
 	traffic := m.Spoke2.Host.Train(m.Spoke1.Host.Addr, 20*time.Millisecond)
 	ends := []*ending{endingOf(m, m.Spoke2, m.Hub), endingOf(m, m.Spoke2, m.Spoke1)}
-	still := noteStandstills(t)
+	still := lab.NoteStandstills(t)
 
 	m.Hub.Cygnet("peer", "block", "spoke2.example.net")
 	m.Await("the hub has nothing of spoke2", soon, func() error {
@@ -291,7 +231,7 @@ func TestRuleDroppedByReload(t *testing.T) {
 
 	m.Hub.Rules = all[:1]
 	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
-	still, begun := noteStandstills(t), time.Now()
+	still, begun := lab.NoteStandstills(t), time.Now()
 	m.Hub.Daemon.Signal(syscall.SIGHUP)
 	m.Await("the hub has no binding of spoke2", soon, func() error {
 		at, ok := m.Hub.Neighbors("gre1")[m.Spoke2.Overlay]

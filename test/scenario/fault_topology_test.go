@@ -175,24 +175,15 @@ func (f *faultyMesh) back(flow *lab.Flow, event time.Time, promised time.Duratio
 }
 
 // prompt awaits a condition, and fails the test if that took longer than promised. A time in which
-// the machine stood still is not part of that, as in outage: of the time between two looks no more
-// counts than somewhat more than the longest pause of Await.
+// the machine stood still is not part of that, as in outage.
 func (f *faultyMesh) prompt(what string, promised time.Duration, look func() error) {
 	f.Helper()
-	const most = 300 * time.Millisecond
-	var took, spent time.Duration // up to the last look, and in that look
-	ended := time.Now()
-	f.Await(what, soon, func() error {
-		began := time.Now()
-		took += spent + min(began.Sub(ended), most)
-		err := look()
-		ended = time.Now()
-		spent = ended.Sub(began)
-		return err
-	})
-	f.Logf("%s after %s", what, took.Round(time.Millisecond))
+	still, began := lab.NoteStandstills(f), time.Now()
+	f.Await(what, soon, look)
+	took := still.Between(began, time.Now()).Round(time.Millisecond)
+	f.Logf("%s after %s", what, took)
 	if took > promised {
-		f.Errorf("%s after %s; promised are %s", what, took.Round(time.Millisecond), promised)
+		f.Errorf("%s after %s; promised are %s", what, took, promised)
 	}
 }
 
