@@ -133,10 +133,6 @@ func TestBothFamilies(t *testing.T) {
 	alive(m)
 }
 
-// held is how long a router waits for the direct way to a neighbour that its kernel missed, before
-// it sends by the hub what the kernel holds.
-const held = 2 * time.Second
-
 // missed sends packets by routes that lead to the other spoke itself, by its overlay and by its
 // link-local address. The kernel misses the neighbours and holds the packets. They go straight if
 // the direct way comes in time, and in any case once it is there.
@@ -154,7 +150,7 @@ func missed(m, six *lab.Mesh) {
 		to, by := netip.MustParseAddr(way.dest), netip.MustParseAddr(way.by)
 		began := time.Now()
 		one.Host.Ping(to, 3)
-		inTime := func(p lab.Packet) bool { return p.At.Sub(began) < held }
+		inTime := func(p lab.Packet) bool { return p.At.Sub(began) < relayAfter }
 		if n := atHub.Count(passing(one.Host.Addr, to), inTime); n != 0 {
 			m.Errorf("%d packets to %s did not wait for the direct way", n, to)
 		}

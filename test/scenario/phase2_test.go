@@ -31,6 +31,11 @@ func adjacent(s, peer *lab.Site) error {
 	return secured(s, peer)
 }
 
+// relayAfter is how long a router waits for the direct way to a neighbour that its kernel missed,
+// before it sends by the hub what the kernel holds: RelayAfter in the engine's relays. A charon
+// that stands still may need longer.
+const relayAfter = 2 * time.Second
+
 // Phase 2: routes lead to the other spoke itself. The kernel holds the first packets until that
 // spoke is found and secured. Nothing goes through the hub, which does not even have to indicate a
 // shorter way, unless that takes longer than the packets are to wait.
@@ -50,8 +55,6 @@ func TestPhase2(t *testing.T) {
 		return atHub.Count(append(filters, passing(one.Addr, two.Addr))...) +
 			atHub.Count(append(filters, passing(two.Addr, one.Addr))...)
 	}
-	// RelayAfter in nhrpd/engine/resolution/relay.go: a charon that stands still may need longer.
-	const relayAfter = 2 * time.Second
 	begin, flow := time.Now(), one.Flow(two.Addr, 50*time.Millisecond)
 	m.Await("the direct way, in both directions", soon, func() error {
 		return errors.Join(adjacent(m.Spoke1, m.Spoke2), adjacent(m.Spoke2, m.Spoke1))
