@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -61,14 +62,16 @@ func TestFRRAloneSecured(t *testing.T) {
 	for _, f := range []*frrSite{one, two} {
 		f.registeredWith(m, m.Hub, soon)
 	}
-	train := one.Host.Train(two.Host.Addr, 100*time.Millisecond)
-	m.Await("FRR's spoke1 sends directly to spoke2", soon, func() error {
-		return one.heads(two.Site)
-	})
-	m.Await("FRR's spoke2 sends directly to spoke1", soon, func() error {
-		return two.heads(one.Site)
-	})
-	train.Stop()
+	// FRR does not wait for the SA between the spokes, which the first packet asks for. Until both
+	// have it, the kernel drops what goes there.
+	flow := one.Host.Flow(two.Host.Addr, 100*time.Millisecond)
+	m.Await("FRR's spokes send directly to each other, by an SA that both have", later,
+		func() error {
+			return errors.Join(one.heads(two.Site), two.heads(one.Site),
+				agreed(one.Site, two.Site))
+		})
+	flow.Back(time.Now(), soon)
+	flow.Stop()
 	one.Host.Ping(two.Host.Addr, 10)
 	encrypted(m)
 }
