@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -183,13 +184,15 @@ func (f *frrSite) heads(peer *lab.Site) error {
 	return f.knows(peer, "dynamic", "cached")
 }
 
-// shortcutWith keeps traffic going between our spoke and an FRR spoke until both send directly.
+// shortcutWith keeps traffic going between our spoke and an FRR spoke until both send directly, by
+// an SA that both have if there is IPsec. No packet is under way when it returns.
 func shortcutWith(m *lab.Mesh, ours *lab.Site, f *frrSite) {
 	m.Helper()
-	train := ours.Host.Train(f.Host.Addr, 50*time.Millisecond)
-	m.Await("a shortcut from our spoke to FRR's", soon, func() error { return up(ours, f.Site) })
-	m.Await("a shortcut from FRR's spoke to ours", soon, func() error { return f.heads(ours) })
-	train.Stop()
+	flow := ours.Host.Flow(f.Host.Addr, 50*time.Millisecond)
+	m.Await("shortcuts between our spoke and FRR's", 2*soon, func() error {
+		return errors.Join(up(ours, f.Site), f.heads(ours), agreed(ours, f.Site))
+	})
+	flow.Stop()
 }
 
 // direct proves that packets between two hosts go straight from router to router, in both
