@@ -169,6 +169,21 @@ func TestAddressChangeWhileDown(t *testing.T) {
 	})
 }
 
+// A restored shortcut does not tell from which address it was asked for. If the address changed
+// while the daemon was down, its next hop takes no data from the new one.
+func TestRestoredShortcutEndsWithTheOldAddress(t *testing.T) {
+	m := newMesh(t, noIPsec)
+	m.makeShortcut()
+	saved := m.spoke1.engine.Save()
+	m.spoke1.down = true
+	m.run(time.Second)
+	m.spoke1.local = addr("192.0.2.111")
+	m.spoke1.boot(saved)
+	if len(m.spoke1.shortcuts) != 0 {
+		t.Errorf("want no shortcut, have %v", m.spoke1.shortcuts)
+	}
+}
+
 // The answers of a router behind NAT name its public address, so that address counts as the one
 // that changed.
 func TestPublicAddressChange(t *testing.T) {

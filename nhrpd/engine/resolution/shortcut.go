@@ -304,7 +304,8 @@ func (rq *Requester) endObjected(s *Shortcut, o objection.Objection) {
 // may learn of the new SA, and ask through it from the old address, before it knows the new one.
 func (rq *Requester) LocalAddressGone() {
 	fromGone := func(s *Shortcut) bool {
-		return s.sentNBMA != rq.Local && s.sentNBMA != rq.Second
+		// A restored shortcut does not tell the address.
+		return !s.sentNBMA.IsValid() || s.sentNBMA != rq.Local && s.sentNBMA != rq.Second
 	}
 	for _, s := range ordered.ValuesIf(rq.Shortcuts, ordered.ByPrefix, fromGone) {
 		if s.State != report.ShortcutResolving {
