@@ -57,8 +57,9 @@ func (rs *renewals) replaceOutdated(applied *appliedProfile, sas []*SA) {
 		}
 		applied.outdated[sa.ID] = true
 		if p.renewal == nil || !p.renewal.outdated {
+			lost := p.renewal != nil && p.renewal.lost
 			rs.endRenewal(p)
-			p.renewal = &renewal{outdated: true}
+			p.renewal = &renewal{outdated: true, lost: lost}
 			rs.queue = append(rs.queue, p)
 		}
 	}

@@ -146,6 +146,22 @@ func TestOutdatedSAIsAllowedAgain(t *testing.T) {
 	})
 }
 
+// A profile that changes while peers are checked after charon stood still replaces their SAs, and
+// each new SA is reported, since the peers may have lost what they knew about this end.
+func TestOutdatedSAsAfterAStall(t *testing.T) {
+	unanswered := func(f *fakeCharon, _ uint32) {
+		f.onInitiate = func(*fakeCharon, string) *tree { return yes }
+	}
+	standingStill(t, 25*time.Second, unanswered, func(f *fakeCharon, c *Client, events []Event) {
+		f.do(func(f *fakeCharon) { f.onInitiate = succeedWithLongKeys })
+		c.SetProfile(longKeys())
+		if got := renewedIn(append(events, after(c, time.Minute)...)); len(got) != 2 {
+			t.Errorf("want both peers reported as renewed, have %v, commands %v", got,
+				f.seen().order)
+		}
+	})
+}
+
 // A peer that dials in with the new algorithms takes the place of its outdated SA, too.
 func TestPeerReplacesOutdatedSA(t *testing.T) {
 	silent := func(*fakeCharon, string) *tree { return yes }

@@ -43,6 +43,7 @@ type stall struct {
 type renewal struct {
 	place    bool // it has a place among the attempts in their first seconds
 	outdated bool // it replaces outdated SAs
+	lost     bool // the peer may have lost its SA, with what it knew about this end
 }
 
 // renewals check peers after a stall, and dial those that do not prove that they still have an SA.
@@ -126,7 +127,7 @@ func (rs *renewals) checkPeer(p *peer, applied *appliedProfile, began time.Time)
 		rs.emit(Renewed{*p.up})
 		return true
 	}
-	n := &renewal{}
+	n := &renewal{lost: true}
 	p.renewal = n
 	id := outlived.ID
 	rs.do(func(ctx context.Context, s *session.Session) error {
@@ -281,7 +282,7 @@ func (rs *renewals) freePlace(n *renewal) {
 }
 
 // renewed ends the renewal of a peer that has a new SA, whoever dialled. It reports the new SA if
-// the peer may have lost the one before, with what the peer knew about this end.
+// the peer may have lost the one before.
 func (rs *renewals) renewed(sa *SA) {
 	p := rs.peers[sa.Key()]
 	applied := rs.profiles[sa.Interface]
@@ -289,9 +290,9 @@ func (rs *renewals) renewed(sa *SA) {
 		!applied.Accepts(sa) {
 		return
 	}
-	outdated := p.renewal.outdated
+	lost := p.renewal.lost
 	rs.endRenewal(p)
-	if !outdated {
+	if lost {
 		rs.emit(Renewed{*p.up})
 	}
 }
