@@ -24,7 +24,7 @@ import (
 
 // senderOf returns the router that sent an NHRP packet. A packet with a mark is that router's only
 // if its outer source is the router's address as well; otherwise a mark that the site's own
-// firewall set would count. The eBPF programs apply the same rule. byPolicy tells whether the
+// firewall set would count. The eBPF programs apply the same rule. byPolicy reports whether the
 // kernel has a policy for the packet (package policymark): it may have the SA before strongSwan's
 // event about it reaches the loop.
 func (l *loop) senderOf(i *iface, m *nhrpsocket.Message, byPolicy bool) peerid.ID {

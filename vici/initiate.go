@@ -292,8 +292,8 @@ func (d *dialler) gaveUp(p *peer, a *attempt) {
 }
 
 // abandon makes charon give up a half-open IKE_SA, which it does at once. Until then charon would
-// take a new initiation for a duplicate. place tells whether the attempt had a place among those in
-// their first seconds, which is free after that.
+// take a new initiation for a duplicate. place reports whether the attempt had a place among those
+// in their first seconds, which is free after that.
 func (d *dialler) abandon(p *peer, id uint32, place bool) {
 	p.connection.On(peerstate.Clear)
 	d.do(func(ctx context.Context, s *session.Session) error {

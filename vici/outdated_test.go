@@ -24,7 +24,7 @@ func succeedWithLongKeys(f *fakeCharon, name string) *tree {
 }
 
 // outdate runs a test with an SA with 192.0.2.1, number 1, whose algorithms a change of the profile
-// does not allow any more. initiated tells whether this end initiated it.
+// does not allow any more. initiated reports whether this end initiated it.
 func outdate(
 	t *testing.T, want Want, initiated string, onInitiate func(*fakeCharon, string) *tree,
 	changed profile.Profile, test func(f *fakeCharon, c *Client),

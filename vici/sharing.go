@@ -93,7 +93,7 @@ func (sh *sharing) watchSharing(sa *SA) {
 }
 
 // sendAway closes the SAs without a mark at a shared address, except those of one router. The other
-// routers dial again. strays tells whether the connection that gives marks was loaded when these
+// routers dial again. strays reports whether the connection that gives marks was loaded when these
 // SAs came.
 func (sh *sharing) sendAway(a *sharedAddress, strays bool) {
 	g := sh.protecting(a.Key)

@@ -31,8 +31,8 @@ type withholder struct {
 	evaluate func(Key) // compares what was reported about a peer with the table
 }
 
-// withholds reports whether the report of a peer's SA is withheld. dialled tells whether charon may
-// have been at work on an attempt when the SA came.
+// withholds reports whether the report of a peer's SA is withheld. dialled reports whether charon
+// may have been at work on an attempt when the SA came.
 func (w *withholder) withholds(p *peer, dialled bool) bool {
 	if p.up == nil && p.withheld == nil && dialled && (p.want == Initiate || p.want == Accept) {
 		p.withheld = &withholding{until: time.Now().Add(w.times.withhold)}

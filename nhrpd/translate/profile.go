@@ -9,7 +9,7 @@ import (
 )
 
 // IPsecProfile returns the IPsec profile of a protected interface that sends from the addresses
-// locals. marks tells whether the kernel can give the interface's packets marks.
+// locals. marks reports whether the kernel can give the interface's packets marks.
 func IPsecProfile(c *config.Interface, locals []netip.Addr, marks bool) profile.Profile {
 	s := c.IPsec
 	if s.Swanctl != nil {

@@ -38,7 +38,7 @@ const (
 	otherTable   = "this router leaves the overlay and joins it again, and traffic waits for that"
 	lostServers  = "traffic by servers that go finds another one, or ends"
 	stricterSAs  = "SAs that the new settings do not allow are closed and made anew; others stay"
-	algorithms   = "SAs that the new settings do not allow are replaced by new ones; others stay"
+	algorithms   = "SAs that the new settings do not allow are replaced, which may lose a packet; others stay"
 	lateSAs      = "" // SAs that are there keep theirs until they are rekeyed or made anew
 )
 
