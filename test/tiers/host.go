@@ -57,7 +57,7 @@ func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error
 
 // fill writes the waiting jobs. Their names begin with their number in the order.
 func (q queue) fill(jobs []job) error {
-	for _, sub := range []string{"waiting", "running", "done"} {
+	for _, sub := range []string{"waiting", "running", "done", "died"} {
 		if err := os.Mkdir(filepath.Join(string(q), sub), 0o755); err != nil {
 			return fmt.Errorf("make the queue: %w", err)
 		}
@@ -100,10 +100,36 @@ func (q queue) guest(ctx context.Context, wrapper []string, self, kernel string)
 			return
 		}
 		fmt.Println("a guest ended early:", err)
+		q.recordDeath(fmt.Sprintf("%s\n%v\n", said.String(), err))
 		if q.count(kernel) == before {
 			return // the guest cannot even start; neither could another one
 		}
 	}
+}
+
+// recordDeath keeps what a guest that ended early said last, for the summary: the run's output is
+// long, and often just its end is read.
+func (q queue) recordDeath(said string) {
+	f, err := os.CreateTemp(filepath.Join(string(q), "died"), "")
+	if err == nil {
+		_, err = f.WriteString(said)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		fmt.Println("keep what the guest said:", err)
+	}
+}
+
+// deaths returns what the guests said that ended early.
+func (q queue) deaths() []string {
+	var said []string
+	files, _ := filepath.Glob(filepath.Join(string(q), "died", "*"))
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil {
+			said = append(said, string(text))
+		}
+	}
+	return said
 }
 
 // count returns how many jobs for a kernel wait.
@@ -246,6 +272,9 @@ func (p *progress) conclude(ctx context.Context) error {
 			}
 		}
 	}
+	for _, said := range p.q.deaths() {
+		fmt.Fprintf(p.out, "a guest ended early and said last:\n%s", lastLines(said, 40))
+	}
 	var wall, processor time.Duration
 	for _, f := range p.ended {
 		wall += f.Wall
@@ -266,4 +295,10 @@ func (p *progress) conclude(ctx context.Context) error {
 		return fmt.Errorf("%d jobs failed", len(p.failures))
 	}
 	return nil
+}
+
+// lastLines returns the last lines of a text, at most as many as asked for.
+func lastLines(text string, most int) string {
+	lines := slices.Collect(strings.Lines(text))
+	return strings.Join(lines[max(0, len(lines)-most):], "")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,7 +115,7 @@ func TestTableIsComplete(t *testing.T) {
 }
 
 // A failing job fails the run, and so does a job whose guest dies. Another guest runs the remaining
-// jobs. In this test the guests are shells.
+// jobs, and the summary has what the dead one said. In this test the guests are shells.
 func TestFailuresAreNoticed(t *testing.T) {
 	self := filepath.Join(t.TempDir(), "tiers")
 	if out, err := exec.Command("go", "build", "-o", self, ".").CombinedOutput(); err != nil {
@@ -146,7 +145,8 @@ func TestFailuresAreNoticed(t *testing.T) {
 				t.Fatal(err)
 			}
 			q.guest(t.Context(), []string{"env"}, self, "")
-			p := progress{q: q, jobs: jobs, guests: 1, out: io.Discard}
+			var out strings.Builder
+			p := progress{q: q, jobs: jobs, guests: 1, out: &out}
 			ended := make(chan struct{})
 			close(ended)
 			p.watch(ended)
@@ -154,6 +154,11 @@ func TestFailuresAreNoticed(t *testing.T) {
 			if (err != nil) != (test.failed != nil) || p.passed != test.passed {
 				t.Errorf("want %d passed and failures %v, have %d and %v",
 					test.passed, test.failed, p.passed, err)
+			}
+			said := strings.Contains(out.String(), "said last:\n")
+			if died := test.name == "a guest dies"; said != died {
+				t.Errorf("a guest died: %v, and the summary has what it said: %v:\n%s", died, said,
+					out.String())
 			}
 			if d := cmp.Diff(test.failed, p.failures); d != "" {
 				t.Errorf("failures differ (- want, + have):\n%s", d)
