@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ func runAll(ctx context.Context, jobs []job, guests int, wrapper []string) error
 					q.host(ctx)
 				}
 				for _, kernel := range kernels(jobs) {
-					q.guest(ctx, wrapper, self, kernel)
+					q.guest(ctx, wrapper, self, kernel, strconv.Itoa(i))
 				}
 			})
 		}
@@ -73,17 +74,18 @@ func (q queue) fill(jobs []job) error {
 
 // host runs the jobs that boot machines of their own.
 func (q queue) host(ctx context.Context) {
-	if err := work(ctx, q, ownMachine); err != nil && ctx.Err() == nil {
+	if err := work(ctx, q, ownMachine, ownMachine); err != nil && ctx.Err() == nil {
 		fmt.Println("the tests that boot machines ended early:", err)
 	}
 }
 
 // guest starts a guest whose kernel has the parameter, and a new one whenever it dies, until no job
-// for it waits. A job that a guest leaves without a result has failed.
-func (q queue) guest(ctx context.Context, wrapper []string, self, kernel string) {
+// for it waits. name tells the guests apart.
+func (q queue) guest(ctx context.Context, wrapper []string, self, kernel, name string) {
 	for before := q.count(kernel); ctx.Err() == nil && before > 0; before = q.count(kernel) {
 		var said strings.Builder
-		args := append(slices.Clone(wrapper[1:]), self, "-worker", string(q), "-kernel", kernel)
+		args := append(slices.Clone(wrapper[1:]), self, "-worker", string(q), "-kernel", kernel,
+			"-guest", name)
 		cmd := exec.CommandContext(ctx, wrapper[0], args...)
 		cmd.Env = append(os.Environ(), "UML_TIME=4800")
 		if kernel != "" {
@@ -100,36 +102,69 @@ func (q queue) guest(ctx context.Context, wrapper []string, self, kernel string)
 			return
 		}
 		fmt.Println("a guest ended early:", err)
-		q.recordDeath(fmt.Sprintf("%s\n%v\n", said.String(), err))
 		if q.count(kernel) == before {
 			return // the guest cannot even start; neither could another one
 		}
+		q.bury(name, fmt.Sprintf("%s%v\n", said.String(), err))
 	}
 }
 
-// recordDeath keeps what a guest that ended early said last, for the summary: the run's output is
-// long, and often just its end is read.
-func (q queue) recordDeath(said string) {
+// bury keeps what a guest that died said last, and has the job that it ran wait again. User-mode
+// Linux has died once in some thousands of jobs, for a reason that nobody knows: then there is no
+// result, neither good nor bad, so the job runs once more. If that guest dies as well, the job has
+// failed. The summary tells of each death.
+func (q queue) bury(guest, said string) {
+	entries, err := os.ReadDir(q.running(guest, ""))
+	for _, e := range entries {
+		name := e.Name()
+		if _, missing := os.Stat(q.result(name)); missing == nil {
+			continue
+		}
+		log, _ := os.ReadFile(q.log(name))
+		said = fmt.Sprintf("it ran %s, whose log is:\n%s\nit said last:\n%s", name[4:],
+			lastLines(string(log), 20), lastLines(said, 40))
+		err = errors.Join(err, q.again(guest, name))
+	}
+	if err := errors.Join(err, q.recordDeath(said)); err != nil {
+		fmt.Println("a guest died, and what it did cannot be kept:", err)
+	}
+}
+
+// again has a job that a guest left without a result wait for another guest, once.
+func (q queue) again(guest, name string) error {
+	file := q.running(guest, name)
+	j, err := readJob(file)
+	if err != nil || j.Again {
+		return err
+	}
+	j.Again = true
+	if err := writeJSON(file, j); err != nil {
+		return fmt.Errorf("mark job %s: %w", name, err)
+	}
+	return os.Rename(file, q.waiting(name))
+}
+
+// recordDeath keeps what is known of a guest's death for the summary: the run's output is long, and
+// often just its end is read.
+func (q queue) recordDeath(text string) error {
 	f, err := os.CreateTemp(filepath.Join(string(q), "died"), "")
-	if err == nil {
-		_, err = f.WriteString(said)
-		err = errors.Join(err, f.Close())
-	}
 	if err != nil {
-		fmt.Println("keep what the guest said:", err)
+		return err
 	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
-// deaths returns what the guests said that ended early.
+// deaths returns what is known of each guest's death.
 func (q queue) deaths() []string {
-	var said []string
+	var texts []string
 	files, _ := filepath.Glob(filepath.Join(string(q), "died", "*"))
 	for _, file := range files {
 		if text, err := os.ReadFile(file); err == nil {
-			said = append(said, string(text))
+			texts = append(texts, string(text))
 		}
 	}
-	return said
+	return texts
 }
 
 // count returns how many jobs for a kernel wait.
@@ -251,11 +286,11 @@ func (p *progress) left() string {
 		factor = float64(p.actual) / float64(p.expected)
 	}
 	estimate := time.Duration(float64(rest) * factor / float64(p.guests)).Round(10 * time.Second)
-	running, _ := os.ReadDir(filepath.Join(string(p.q), "running"))
+	running, _ := filepath.Glob(p.q.running("*", "*"))
 	var names []string
-	for _, e := range running {
-		if !p.seen[e.Name()] {
-			names = append(names, e.Name()[4:])
+	for _, file := range running {
+		if name := filepath.Base(file); !p.seen[name] {
+			names = append(names, name[4:])
 		}
 	}
 	return fmt.Sprintf("| about %s left; %s", estimate, strings.Join(names, ", "))
@@ -267,13 +302,10 @@ func (p *progress) conclude(ctx context.Context) error {
 		if !p.seen[j.Name] {
 			p.failed++
 			p.failures = append(p.failures, j.Name[4:]+" (its guest died or never started)")
-			if log, err := os.ReadFile(p.q.log(j.Name)); err == nil {
-				fmt.Fprintf(p.out, "%s has no result; its log:\n%s\n", j.Name[4:], log)
-			}
 		}
 	}
-	for _, said := range p.q.deaths() {
-		fmt.Fprintf(p.out, "a guest ended early and said last:\n%s", lastLines(said, 40))
+	for _, text := range p.q.deaths() {
+		fmt.Fprintf(p.out, "a guest died; %s", text)
 	}
 	var wall, processor time.Duration
 	for _, f := range p.ended {

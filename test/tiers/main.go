@@ -31,6 +31,7 @@ import (
 func main() {
 	worker := flag.String("worker", "", "take jobs from this queue directory (inside a guest)")
 	kernel := flag.String("kernel", "", "with -worker: the parameter that this kernel has")
+	guest := flag.String("guest", "", "with -worker: the guest's name")
 	tier := flag.String("tier", "quick", "quick, rest, all or long")
 	guests := flag.Int("guests", 0, "guests side by side; 0: as many as this machine can run")
 	run := flag.String("run", "test/uml/run", "the command that runs a command in a guest")
@@ -38,15 +39,15 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := start(ctx, *worker, *kernel, *tier, *guests, *run); err != nil {
+	if err := start(ctx, *worker, *kernel, *guest, *tier, *guests, *run); err != nil {
 		fmt.Fprintln(os.Stderr, "tiers:", err)
 		os.Exit(1)
 	}
 }
 
-func start(ctx context.Context, worker, kernel, tier string, guests int, run string) error {
+func start(ctx context.Context, worker, kernel, guest, tier string, guests int, run string) error {
 	if worker != "" {
-		return work(ctx, queue(worker), kernel)
+		return work(ctx, queue(worker), kernel, guest)
 	}
 	tests, err := readTable(tableFile)
 	if err != nil {

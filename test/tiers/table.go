@@ -101,6 +101,7 @@ type job struct {
 	Takes time.Duration
 
 	Kernel string // a further parameter of the guest's kernel; empty: none
+	Again  bool   // the guest that had it before died
 }
 
 // shortest is the duration below which tests of one package share a job, so that the time to start

@@ -95,7 +95,7 @@ func TestGuestTakesJobsForItsKernel(t *testing.T) {
 	for _, c := range []struct{ kernel, want string }{
 		{"", "001-b"}, {"", ""}, {"ipv6.disable=1", "000-a"}, {"ipv6.disable=1", ""},
 	} {
-		name, _, err := q.claim(c.kernel)
+		name, _, err := q.claim(c.kernel, "0")
 		if err != nil || name != c.want {
 			t.Errorf("for a kernel with %q: want job %q, have %q (%v)", c.kernel, c.want, name, err)
 		}
@@ -114,37 +114,42 @@ func TestTableIsComplete(t *testing.T) {
 	}
 }
 
-// A failing job fails the run, and so does a job whose guest dies. Another guest runs the remaining
-// jobs, and the summary has what the dead one said. In this test the guests are shells.
+// A failing job fails the run. A job whose guest dies runs in another guest, once, and the summary
+// has the log and what the dead guest said; if that one dies, too, the job has failed. In this test
+// the guests are shells.
 func TestFailuresAreNoticed(t *testing.T) {
 	self := filepath.Join(t.TempDir(), "tiers")
 	if out, err := exec.Command("go", "build", "-o", self, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	const passes = `echo "--- PASS: TestX"`
+	const guestDies = `echo "before the death"; kill -9 $PPID; exit`
 	for _, test := range []struct {
 		name   string
-		script string
+		ofB    string // what job b does, in a shell; $1 names a file of its own
 		passed int
+		deaths int
 		failed []string
 	}{
-		{"all pass", "echo '--- PASS: TestX'", 3, nil},
-		{"one fails", `case $1 in b) echo "--- FAIL: TestX"; exit 1;; esac; echo "--- PASS: TestX"`,
-			2, []string{"b"}},
-		{"a guest dies", `case $1 in b) kill -9 $PPID; sleep 1;; esac; echo "--- PASS: TestX"`, 2,
-			[]string{"b (its guest died or never started)"}},
+		{"all pass", passes, 3, 0, nil},
+		{"one fails", `echo "--- FAIL: TestX"; exit 1`, 2, 0, []string{"b"}},
+		{"a guest dies", `if [ -e $1 ]; then ` + passes + `; else >$1; ` + guestDies + `; fi`, 3, 1,
+			nil},
+		{"each guest dies", guestDies, 2, 2, []string{"b (its guest died or never started)"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			own := filepath.Join(t.TempDir(), "own")
 			var jobs []job
-			for _, name := range []string{"a", "b", "c"} {
+			for name, script := range map[string]string{"a": passes, "b": test.ofB, "c": passes} {
 				jobs = append(jobs, job{
-					Name: name, Dir: ".", Args: []string{"sh", "-c", test.script, "sh", name},
+					Name: name, Dir: ".", Args: []string{"sh", "-c", script, "sh", own},
 				})
 			}
 			q := queue(t.TempDir())
 			if err := q.fill(jobs); err != nil {
 				t.Fatal(err)
 			}
-			q.guest(t.Context(), []string{"env"}, self, "")
+			q.guest(t.Context(), []string{"env"}, self, "", "0")
 			var out strings.Builder
 			p := progress{q: q, jobs: jobs, guests: 1, out: &out}
 			ended := make(chan struct{})
@@ -155,10 +160,9 @@ func TestFailuresAreNoticed(t *testing.T) {
 				t.Errorf("want %d passed and failures %v, have %d and %v",
 					test.passed, test.failed, p.passed, err)
 			}
-			said := strings.Contains(out.String(), "said last:\n")
-			if died := test.name == "a guest dies"; said != died {
-				t.Errorf("a guest died: %v, and the summary has what it said: %v:\n%s", died, said,
-					out.String())
+			told := strings.Count(out.String(), "it ran b, whose log is:\nbefore the death\n")
+			if told != test.deaths {
+				t.Errorf("want %d deaths, the summary has %d:\n%s", test.deaths, told, out.String())
 			}
 			if d := cmp.Diff(test.failed, p.failures); d != "" {
 				t.Errorf("failures differ (- want, + have):\n%s", d)

@@ -16,13 +16,15 @@ import (
 )
 
 // queue is the directory through which the host and the guests exchange jobs: waiting/NAME,
-// running/NAME, done/NAME.log and done/NAME.json.
+// running/GUEST/NAME, done/NAME.log and done/NAME.json.
 type queue string
 
 func (q queue) waiting(name string) string { return filepath.Join(string(q), "waiting", name) }
-func (q queue) running(name string) string { return filepath.Join(string(q), "running", name) }
-func (q queue) log(name string) string     { return filepath.Join(string(q), "done", name+".log") }
-func (q queue) result(name string) string  { return filepath.Join(string(q), "done", name+".json") }
+func (q queue) running(guest, name string) string {
+	return filepath.Join(string(q), "running", guest, name)
+}
+func (q queue) log(name string) string    { return filepath.Join(string(q), "done", name+".log") }
+func (q queue) result(name string) string { return filepath.Join(string(q), "done", name+".json") }
 
 // result is what a guest reports about a job.
 type result struct {
@@ -33,10 +35,10 @@ type result struct {
 }
 
 // work runs jobs until none waits that needs a kernel with this parameter. It runs inside a guest,
-// or on the host for the jobs that boot machines.
-func work(ctx context.Context, q queue, kernel string) error {
+// or on the host for the jobs that boot machines. guest names the guest.
+func work(ctx context.Context, q queue, kernel, guest string) error {
 	for ctx.Err() == nil {
-		name, j, err := q.claim(kernel)
+		name, j, err := q.claim(kernel, guest)
 		if err != nil || name == "" {
 			return err
 		}
@@ -53,23 +55,22 @@ func work(ctx context.Context, q queue, kernel string) error {
 
 // claim takes the first job for the kernel that no other guest has taken. The name is empty if no
 // job waits.
-func (q queue) claim(kernel string) (string, job, error) {
+func (q queue) claim(kernel, guest string) (string, job, error) {
 	names, err := q.waitingFor(kernel)
 	if err != nil {
 		return "", job{}, err
 	}
+	if err := os.MkdirAll(q.running(guest, ""), 0o755); err != nil {
+		return "", job{}, fmt.Errorf("make the directory of guest %s: %w", guest, err)
+	}
 	for _, name := range names {
-		switch err := os.Rename(q.waiting(name), q.running(name)); {
+		switch err := os.Rename(q.waiting(name), q.running(guest, name)); {
 		case errors.Is(err, fs.ErrNotExist):
 			continue // another guest was faster
 		case err != nil:
 			return "", job{}, fmt.Errorf("claim %s: %w", name, err)
 		}
-		var j job
-		text, err := os.ReadFile(q.running(name))
-		if err == nil {
-			err = json.Unmarshal(text, &j)
-		}
+		j, err := readJob(q.running(guest, name))
 		if err != nil {
 			return "", job{}, fmt.Errorf("read job %s: %w", name, err)
 		}
@@ -86,13 +87,9 @@ func (q queue) waitingFor(kernel string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		text, err := os.ReadFile(q.waiting(e.Name()))
+		j, err := readJob(q.waiting(e.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another guest has taken it
-		}
-		var j job
-		if err == nil {
-			err = json.Unmarshal(text, &j)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read job %s: %w", e.Name(), err)
@@ -103,6 +100,15 @@ func (q queue) waitingFor(kernel string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+func readJob(file string) (job, error) {
+	var j job
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &j)
+	}
+	return j, err
 }
 
 // run runs a job's program. The program's output goes into a file.
