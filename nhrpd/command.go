@@ -242,8 +242,13 @@ func (d *Daemon) Register(ctx context.Context, iface string) ([]api.NHS, error) 
 	err = d.loop.call(ctx, func(time.Time) {
 		interfaces := d.loop.engine.Status()
 		for n := range interfaces {
-			if iface == "" || interfaces[n].Name == iface {
-				list = append(list, status.Interface(&interfaces[n]).NHS...)
+			name := interfaces[n].Name
+			if iface != "" && iface != name {
+				continue
+			}
+			for _, nhs := range status.Interface(&interfaces[n]).NHS {
+				nhs.Interface = name
+				list = append(list, nhs)
 			}
 		}
 	})

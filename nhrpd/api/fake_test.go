@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -94,8 +96,12 @@ func (f *fake) Resolve(_ context.Context, dest netip.Addr) (*Explanation, error)
 	return f.Explain(context.Background(), dest, netip.Addr{})
 }
 
-func (f *fake) Ping(_ context.Context, address netip.Addr, _ bool) (*PingResult, error) {
-	return &PingResult{Protocol: address}, f.err
+func (f *fake) Ping(_ context.Context, address netip.Addr, search bool) (*PingResult, error) {
+	r := &PingResult{Protocol: address, Trips: []PingTrip{}}
+	if search {
+		r.Trips = append(r.Trips, PingTrip{Size: 1400})
+	}
+	return r, f.err
 }
 
 func (f *fake) Clear(_ context.Context, what Clearable, a netip.Addr) ([]Cleared, error) {
@@ -233,6 +239,13 @@ func small() *Status {
 // serve runs a server until the test ends and returns a client for it.
 func serve(t *testing.T, d Daemon) *Client {
 	t.Helper()
+	return serveBy(t, d, Serve)
+}
+
+// serveBy is serve with a server of another kind.
+func serveBy(t *testing.T, d Daemon,
+	server func(context.Context, net.Listener, Daemon, int, *slog.Logger) error) *Client {
+	t.Helper()
 	path := t.TempDir() + "/cygnet/cygnet.sock"
 	l, err := Listen(path, "")
 	if err != nil {
@@ -240,7 +253,7 @@ func serve(t *testing.T, d Daemon) *Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, d, 0, quiet) }()
+	go func() { done <- server(ctx, l, d, 0, quiet) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -62,11 +62,7 @@ func (s *Status) complete(now time.Time) {
 			present(&s.Interfaces[i].Bindings[b].Prefixes)
 		}
 		for n := range s.Interfaces[i].NHS {
-			present(&s.Interfaces[i].NHS[n].Announced)
-			present(&s.Interfaces[i].NHS[n].Registrations)
-			for r := range s.Interfaces[i].NHS[n].Registrations {
-				present(&s.Interfaces[i].NHS[n].Registrations[r].Announced)
-			}
+			s.Interfaces[i].NHS[n].complete()
 		}
 	}
 	for i := range s.SAs {
@@ -90,6 +86,14 @@ func (s *Status) complete(now time.Time) {
 	}
 	for i := range s.Interfaces {
 		s.Interfaces[i].complete()
+	}
+}
+
+func (n *NHS) complete() {
+	present(&n.Announced)
+	present(&n.Registrations)
+	for r := range n.Registrations {
+		present(&n.Registrations[r].Announced)
 	}
 }
 

@@ -327,7 +327,11 @@ func (s *server) clear(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) register(w http.ResponseWriter, r *http.Request) {
 	asked(s, w, r, func(ctx context.Context, q RegisterRequest) ([]NHS, error) {
-		return s.daemon.Register(ctx, q.Interface)
+		list, err := s.daemon.Register(ctx, q.Interface)
+		for n := range list {
+			list[n].complete()
+		}
+		return list, err
 	})
 }
 

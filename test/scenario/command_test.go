@@ -85,5 +85,7 @@ func TestCommandsOfTheAdministrator(t *testing.T) {
 	if err != nil || n.State != api.NHSRegistered || !n.Registered.After(first.Registered) {
 		t.Errorf("after register now: %+v, %v, before %+v", n, err, first)
 	}
+	says(m.Spoke1, []string{"register", "now", "--json"}, `"interface": "gre1"`,
+		`"announced": []`)
 	encrypted(m)
 }
