@@ -30,7 +30,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 	}
 	for prefix, nextHop := range n.shortcuts {
 		sc := ifc.Requester.RoutedAt(prefix)
-		if a := ifc.server.Announced[prefix]; a != nil && sc == nil {
+		if a := ifc.server.Announced.ByPrefix[prefix]; a != nil && sc == nil {
 			if err := n.brokenAnnounced(a, nextHop); err != nil {
 				return err
 			}
@@ -90,7 +90,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held.Senders()) > l.Held ||
 		len(ifc.Requester.Requests) > l.Shortcuts || len(ifc.Requester.Unresolved) > l.Shortcuts ||
 		len(ifc.purges.ByID) > l.Answers+goodbyes ||
-		len(ifc.server.Announced) > l.Prefixes ||
+		len(ifc.server.Announced.ByPrefix) > l.Prefixes ||
 		len(ifc.Relays.ByProtocol) > resolution.RelaysPerShortcut*l.Shortcuts {
 		return fmt.Errorf(
 			"a table is over its limit: bindings %d shortcuts %d answers %d held %d requests %d unresolved %d purges %d announced %d relays %d leaving %v",
@@ -105,7 +105,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 			),
 			len(ifc.Requester.Unresolved),
 			len(ifc.purges.ByID),
-			len(ifc.server.Announced),
+			len(ifc.server.Announced.ByPrefix),
 			len(ifc.Relays.ByProtocol),
 			ifc.Leaving,
 		)
@@ -157,7 +157,7 @@ func brokenShares(ifc *iface) error {
 	for _, o := range ifc.server.Owners {
 		addresses.Take(overlay.HolderOf(o.Identity, peerid.ID{}))
 	}
-	for _, a := range ifc.server.Announced {
+	for _, a := range ifc.server.Announced.ByPrefix {
 		prefixes.Take(a.Owner.Holder)
 	}
 	for _, s := range []struct {
@@ -167,7 +167,7 @@ func brokenShares(ifc *iface) error {
 	}{
 		{"answers", answers, ifc.Responder.Charged, ifc.Config.Limits.AnswersOfOne()},
 		{"addresses", addresses, ifc.server.AddressesOf, overlay.MaxAddressesOfOne},
-		{"prefixes", prefixes, ifc.server.PrefixesOf, overlay.PrefixesOfOne},
+		{"prefixes", prefixes, ifc.server.Announced.Shares, overlay.PrefixesOfOne},
 	} {
 		if !maps.Equal(s.is, s.counts) {
 			return fmt.Errorf("shares of the %s are %v, counted %v", s.what, s.is, s.counts)

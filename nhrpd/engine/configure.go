@@ -92,7 +92,7 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 		ifc.Relays.DropRelaysBy(peerid.ID{})
 		fallthrough
 	default:
-		ifc.server.ReviewAnnounced()
+		ifc.server.Announced.Review()
 		ifc.reroute(everything)
 	}
 	restated := old.HoldingTime != cfg.HoldingTime || old.Authentication != cfg.Authentication ||
@@ -117,7 +117,8 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 // for the same routes with the new metric. The kernel adds routes before it deletes others, so that
 // no packet is lost between the two.
 func (ifc *iface) moveRoutes(f func()) {
-	routes := slices.Concat(ifc.neighbors.Routes(), ifc.server.Routes(), ifc.Requester.Routes())
+	routes := slices.Concat(
+		ifc.neighbors.Routes(), ifc.server.Announced.Routes(), ifc.Requester.Routes())
 	for _, r := range routes {
 		r.Delete = true
 		ifc.ChangeRoute(r)

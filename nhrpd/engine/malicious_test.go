@@ -303,7 +303,7 @@ func tablesOf(n *node) int {
 	return len(i.peers.ByID) + len(i.peers.Held.Senders()) + len(i.server.Bindings) +
 		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests) +
 		len(i.Requester.Unresolved) + len(i.Responder.Answers) + len(i.purges.ByID) +
-		len(i.server.Announced) + len(i.Relays.ByProtocol)
+		len(i.server.Announced.ByPrefix) + len(i.Relays.ByProtocol)
 }
 
 // A packet that is cut off at any byte has no effect and is counted.

@@ -49,7 +49,7 @@ func (up upward) UsableNHS(dest netip.Addr) (protocol netip.Addr, peer peerid.ID
 func (up upward) MissedRouter(host netip.Prefix) bool { return up.Requester.Missed(host) }
 
 // RouterKnown implements [neighbors.Parts].
-func (up upward) RouterKnown(host netip.Prefix) { up.server.ReviewAnnouncedOver(host) }
+func (up upward) RouterKnown(host netip.Prefix) { up.server.Announced.ReviewOver(host) }
 
 // NeighborChanged implements [neighbors.Parts].
 func (up upward) NeighborChanged(protocol netip.Addr) { up.receivers.Review(protocol) }
@@ -116,7 +116,8 @@ func (up upward) TakesDataFrom(peer peerid.ID) bool { return up.admissions.Takes
 // AnnouncedIn implements [server.Parts].
 func (up upward) AnnouncedIn(prefix netip.Prefix) *server.Announced {
 	for _, other := range up.engine.ifaces {
-		if a := other.server.Announced[prefix]; a != nil && other.Config.Table == up.Config.Table {
+		a := other.server.Announced.ByPrefix[prefix]
+		if a != nil && other.Config.Table == up.Config.Table {
 			return a
 		}
 	}

@@ -28,7 +28,7 @@ func (ifc *iface) purgeRequest(m *overlay.Message) {
 			continue
 		}
 		bindings := ifc.server.TakeBackBindings(m, prefix)
-		announced := ifc.server.TakeBackAnnounced(m, prefix)
+		announced := ifc.server.Announced.TakeBack(m, prefix)
 		if (bindings || announced) && !(nhs && ifc.neighbors.IsRouter(prefix)) {
 			refused = true
 		}

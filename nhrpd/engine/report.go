@@ -83,7 +83,7 @@ func (ifc *iface) addProtocols(st *report.InterfaceStatus) {
 func (ifc *iface) fill() report.Fill {
 	return report.Fill{
 		Bindings:  len(ifc.server.Bindings),
-		Prefixes:  ifc.server.PrefixCount(),
+		Prefixes:  ifc.server.Announced.Count(),
 		Shortcuts: len(ifc.Requester.Shortcuts),
 		Answers:   len(ifc.Responder.Answers),
 		Held:      ifc.peers.Held.Count(),

@@ -32,7 +32,7 @@ func (ifc *iface) reviewPolicy() {
 		}
 		for _, a := range slices.Clone(b.Prefixes) {
 			if o := ifc.server.ObjectToAnnounced(b, a.Prefix); o.Raised() {
-				a.Owner.Server.EndAnnounced(a, o.Text)
+				ifc.server.Announced.End(a, o.Text)
 			}
 		}
 	}

@@ -45,12 +45,12 @@ func touchedBy(ev *event.RoutesChanged) func(netip.Prefix) bool {
 // reviewRouted reviews the announced prefixes that a change of the routes concerns.
 func (ifc *iface) reviewRouted(ev event.RoutesChanged) {
 	if ev.Reset || len(ev.Removed)+len(ev.Added) > fewMoved {
-		ifc.server.ReviewAnnounced()
+		ifc.server.Announced.Review()
 		return
 	}
 	for _, list := range [][]event.Route{ev.Removed, ev.Added} {
 		for _, r := range list {
-			ifc.server.ReviewAnnouncedOver(r.Prefix)
+			ifc.server.Announced.ReviewOver(r.Prefix)
 		}
 	}
 }

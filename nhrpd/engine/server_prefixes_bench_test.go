@@ -50,7 +50,7 @@ func newAnnouncers(
 		takeBack = append(takeBack, encode(p))
 	}
 	hub.out.Reset()
-	if got := len(hub.engine.ifaces["gre1"].server.Announced); got != count {
+	if got := len(hub.engine.ifaces["gre1"].server.Announced.ByPrefix); got != count {
 		tb.Fatalf("%d prefixes, want %d", got, count)
 	}
 	return hub, from, announce, takeBack
@@ -92,7 +92,7 @@ func BenchmarkRestoreAnnounced(b *testing.B) {
 					&out,
 				)
 				e.Restore(hub.w.now, saved, &out)
-				if got := len(e.ifaces["gre1"].server.Announced); got != count {
+				if got := len(e.ifaces["gre1"].server.Announced.ByPrefix); got != count {
 					b.Fatalf("%d prefixes restored, want %d", got, count)
 				}
 				out.Reset()

@@ -90,7 +90,7 @@ func (rs *Responder) respond(m *overlay.Message, prefix netip.Prefix) {
 	if other := rs.otherVersion(m); other.IsValid() {
 		peer, nat = rs.Neighbors.PeerIDOf(m.SourceProtocol, other), true
 	}
-	if !rs.Client.PeerAddress(peer) || rs.Server.BehindClient(peer) {
+	if !rs.Client.PeerAddress(peer) || rs.Server.Announced.BehindClient(peer) {
 		rs.Drop(overlay.DropWrongFamily)
 		rs.refuse(m, packet.CodeProhibited)
 		return

@@ -84,7 +84,7 @@ func (rq *Requester) objectToNextHop(cie *packet.CIE, peer peerid.ID) objection.
 	switch {
 	case rq.Peers.Shared(rq.Peers.ByID[peer]):
 		return peers.SharedAddress
-	case rq.Server.BehindClient(peer):
+	case rq.Server.Announced.BehindClient(peer):
 		return objection.New(
 			objection.UnderlayInside,
 			"its NBMA address is inside a prefix that a client registered",

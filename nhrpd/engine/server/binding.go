@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/admission"
+	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/inquiry"
 	"cygnet/nhrpd/engine/neighbors"
+	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
@@ -105,7 +107,7 @@ func (srv *Server) Bind(b *Binding, id peerid.ID) {
 		rank = neighbors.RankMap
 	}
 	srv.Neighbors.Want(&b.neighbor, rank, b.Protocol, id)
-	srv.routePrefixes(b)
+	srv.Announced.routePrefixes(b)
 	if moved && srv.Inquiries.On() {
 		srv.narrow(b)
 		srv.reviseDirect(before)
@@ -134,7 +136,7 @@ func (srv *Server) DropBinding(b *Binding) {
 		srv.StateChanged()
 	}
 	for _, a := range slices.Clone(b.Prefixes) {
-		srv.dropAnnounced(a)
+		srv.Announced.drop(a)
 	}
 	delete(srv.Bindings, b.Protocol)
 	delete(srv.uncertain, b.Protocol)
@@ -168,7 +170,7 @@ func (b *Binding) PeerSecured() {
 		return
 	}
 	b.Restored = false
-	b.Server.routePrefixes(b)
+	b.Server.Announced.routePrefixes(b)
 }
 
 // PeerLost takes back the routes to the client's prefixes until the peer is back or lost for good:
@@ -176,13 +178,13 @@ func (b *Binding) PeerSecured() {
 // restarted, the kernel's SAs go on, and so do the routes.
 func (b *Binding) PeerLost(_ string) {
 	if !b.Ref.Peer.Unlisted {
-		b.Server.unroutePrefixes(b)
+		b.Server.Announced.unroutePrefixes(b)
 	}
 }
 
 // PeerCutOff takes back the routes to the client's prefixes until the client is back: the networks
 // behind it may have another way meanwhile.
-func (b *Binding) PeerCutOff() { b.Server.unroutePrefixes(b) }
+func (b *Binding) PeerCutOff() { b.Server.Announced.unroutePrefixes(b) }
 
 // PeerLostForGood ends the binding. The overlay address stays the identity's own until the
 // registration expires.
@@ -231,7 +233,7 @@ func (b *Binding) PeerAmbiguous() bool {
 // MarkGone lets the binding wait for its client at its successor.
 func (b *Binding) MarkGone(p *peers.Peer, successors map[peerid.ID]*peers.Peer) {
 	to := b.Server.Peers.Successor(p, successors)
-	b.Server.unroutePrefixes(b)
+	b.Server.Announced.unroutePrefixes(b)
 	b.Server.Bind(b, to.ID)
 }
 
@@ -357,4 +359,23 @@ func (srv *Server) RegisteredByOtherVersion(p *peers.Peer) bool {
 		}
 	}
 	return false
+}
+
+// ObjectToBinding objects to a binding if the rules do not give its client the address any more. It
+// objects only if none of the identities that the binding may belong to may have the address.
+func (srv *Server) ObjectToBinding(b *Binding) objection.Objection {
+	if b.Static || b.Identity == "" {
+		return objection.Objection{}
+	}
+	all := srv.Peers.Rules.OfSeveral(b.Identity, b.sharers, srv.Blocks)
+	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
+		return a.ToAddress(b.Protocol)
+	})
+}
+
+// ObjectToAnnounced objects to an announced prefix that the rules do not let its client announce
+// any more.
+func (srv *Server) ObjectToAnnounced(b *Binding, prefix netip.Prefix) objection.Objection {
+	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
+	return s.ToPrefix(prefix)
 }

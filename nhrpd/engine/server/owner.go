@@ -114,10 +114,10 @@ func (b *Binding) SetHolder(h overlay.Holder) {
 		return
 	case b.Holder == (overlay.Holder{}):
 		b.Server.AddressesOf.Take(h)
-		b.Server.PrefixesOf.Move(overlay.Holder{}, h, len(b.Prefixes))
+		b.Server.Announced.Shares.Move(overlay.Holder{}, h, len(b.Prefixes))
 	default:
 		b.Server.AddressesOf.Move(b.Holder, h, 1)
-		b.Server.PrefixesOf.Move(b.Holder, h, len(b.Prefixes))
+		b.Server.Announced.Shares.Move(b.Holder, h, len(b.Prefixes))
 	}
 	b.Holder = h
 }

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/nhrpd/engine/authorization"
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/prefixes"
+	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/timers"
 	"cygnet/nhrpd/packet"
 )
@@ -29,32 +31,61 @@ type Announced struct {
 	Expiry  timers.Timer
 }
 
-// registerPrefix registers the prefix that one CIE names, or returns the objection to it.
-func (srv *Server) registerPrefix(
-	m *overlay.Message, cie *packet.CIE, prefix netip.Prefix,
+// AnnouncedPrefixes are the prefixes that the clients of a server have announced, and the routes to
+// them.
+type AnnouncedPrefixes struct {
+	*overlay.Interface
+	Peers *peers.Table
+	Rules *prefixes.Rules
+	Parts Parts
+
+	// ByPrefix has the announced prefixes, each with the client that it leads to.
+	ByPrefix map[netip.Prefix]*Announced
+	// reserve has the further clients that announced what is in ByPrefix.
+	reserve reserve
+	// Shares has how many prefixes each router has announced.
+	Shares ratelimit.Shares[overlay.Holder]
+}
+
+// newAnnouncedPrefixes returns announced prefixes of which there are none.
+func newAnnouncedPrefixes(needs Needs) AnnouncedPrefixes {
+	return AnnouncedPrefixes{
+		Interface: needs.Interface,
+		Peers:     needs.Peers,
+		Rules:     needs.Prefixes,
+		Parts:     needs.Parts,
+		ByPrefix:  make(map[netip.Prefix]*Announced),
+		reserve:   reserve{of: make(map[netip.Prefix][]*Announced)},
+		Shares:    make(ratelimit.Shares[overlay.Holder]),
+	}
+}
+
+// registerPrefix registers the prefix that one CIE names, or returns the objection to it. b is the
+// binding of the router that the packet names as its source; it is nil if there is none.
+func (ap *AnnouncedPrefixes) registerPrefix(
+	m *overlay.Message, cie *packet.CIE, b *Binding, prefix netip.Prefix,
 ) objection.Objection {
-	b := srv.Bindings[m.SourceProtocol]
-	if o := srv.objectToAnnouncer(m, cie, b); o.Raised() {
+	if o := ap.objectToAnnouncer(m, cie, b); o.Raised() {
 		return o
 	}
-	if o := srv.ObjectToAnnouncing(b, prefix); o.Raised() {
+	if o := ap.ObjectToAnnouncing(b, prefix); o.Raised() {
 		return o
 	}
 	a := b.announced(prefix)
-	for _, other := range srv.announcers(prefix) {
+	for _, other := range ap.announcers(prefix) {
 		if other.Owner != b && b.isSameRouter(other.Owner) {
-			srv.dropAnnounced(other) // the same router under its old overlay address
+			ap.drop(other) // the same router under its old overlay address
 		}
 	}
 	holding := max(time.Duration(cie.HoldingTime)*time.Second, LeastHolding)
 	cie.HoldingTime = overlay.Seconds(holding)
 	if a == nil {
-		a = srv.NewAnnounced(b, prefix)
+		a = ap.New(b, prefix)
 		kind := output.NoticePrefixBound
 		if !a.inUse() {
 			kind = output.NoticePrefixReserve
 		}
-		srv.Notice(output.Notice{
+		ap.Notice(output.Notice{
 			Kind:     kind,
 			Prefix:   prefix,
 			NextHop:  b.Protocol,
@@ -62,22 +93,22 @@ func (srv *Server) registerPrefix(
 			Identity: b.Identity,
 		})
 	}
-	a.Expires = srv.Now.Add(holding)
-	srv.Timers.Set(&a.Expiry, a.Expires)
+	a.Expires = ap.Now.Add(holding)
+	ap.Timers.Set(&a.Expiry, a.Expires)
 	return objection.Objection{}
 }
 
 // objectToAnnouncer objects to the registration of a prefix by a sender that may announce none
 // here. b is the binding of the router that the packet names as its source; it is nil if there is
 // none.
-func (srv *Server) objectToAnnouncer(
+func (ap *AnnouncedPrefixes) objectToAnnouncer(
 	m *overlay.Message, cie *packet.CIE, b *Binding,
 ) objection.Objection {
 	switch {
 	case m.Flags&packet.RegistrationUnique != 0:
 		// RFC 2332 §5.2.0.1: with U set, only a host can be registered.
 		return objection.New(objection.Malformed, "a prefix cannot be registered as unique")
-	case !srv.Config.TakesPrefixes():
+	case !ap.Config.TakesPrefixes():
 		return objection.New(
 			objection.ServiceOff,
 			"prefixes are not accepted here (accept is not configured, and no peer rule has announce)",
@@ -87,7 +118,7 @@ func (srv *Server) objectToAnnouncer(
 			objection.ClientUnknown,
 			"prefixes are taken from routers only that are registered themselves",
 		)
-	case b.Static || !b.MayBe(srv.Peers.Proven(m.From)):
+	case b.Static || !b.MayBe(ap.Peers.Proven(m.From)):
 		return objection.New(
 			objection.OtherClient,
 			"prefixes are taken from routers only that are registered themselves",
@@ -99,7 +130,7 @@ func (srv *Server) objectToAnnouncer(
 			objection.ClientUnknown,
 			"prefixes are taken from routers only that are registered from the same NBMA address",
 		)
-	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != srv.Peers.Outer(m.From):
+	case cie.NBMA.IsValid() && cie.NBMA != m.SourceNBMA && cie.NBMA != ap.Peers.Outer(m.From):
 		return objection.New(objection.OtherNBMA, "it is for somebody else's NBMA address")
 	}
 	return objection.Objection{}
@@ -115,37 +146,39 @@ func (srv *Server) objectToAnnouncer(
 //
 // A prefix must never hide what this router itself depends on or leads to: the overlay, the
 // underlay, its own and connected networks, or a route with the same prefix.
-func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection.Objection {
-	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
+func (ap *AnnouncedPrefixes) ObjectToAnnouncing(
+	b *Binding, prefix netip.Prefix,
+) objection.Objection {
+	s := ap.Peers.Rules.Of(b.Identity, ap.Blocks)
 	if o := s.ToPrefix(prefix); o.Raised() {
 		return o
 	}
 	if o := b.objectToRuledPrefix(prefix); o.Raised() {
 		return o
 	}
-	if !srv.Config.Accepts(prefix) && (!s.Bounded() || len(srv.Config.Accept) > 0) {
+	if !ap.Config.Accepts(prefix) && (!s.Bounded() || len(ap.Config.Accept) > 0) {
 		return objection.New(
 			objection.PrefixNotAccepted,
 			"the prefix is not in what is accepted here (accept)",
 		)
 	}
-	a := srv.Parts.AnnouncedIn(prefix)
+	a := ap.Parts.AnnouncedIn(prefix)
 	own := b.announced(prefix) != nil || a != nil && b.isSameRouter(a.Owner)
 	switch { // the limits come before the rules that need a search
 	case own:
 	case a != nil && !b.mayReserve(a, &s):
-	case srv.PrefixCount() >= srv.Config.Limits.Prefixes:
+	case ap.Count() >= ap.Config.Limits.Prefixes:
 		return objection.New(
 			objection.LimitReached,
 			"as many prefixes are registered as the configuration allows (limits.prefixes)",
 		)
-	case srv.PrefixesOf[b.Holder] >= overlay.PrefixesOfOne:
+	case ap.Shares[b.Holder] >= overlay.PrefixesOfOne:
 		return objection.New(
 			objection.LimitReached,
 			"the client has registered as many prefixes as one may",
 		)
 	}
-	if o := srv.Prefixes.ObjectToHiding(prefix, b.Protocol); o.Raised() {
+	if o := ap.Rules.ObjectToHiding(prefix, b.Protocol); o.Raised() {
 		return o
 	}
 	switch {
@@ -157,7 +190,7 @@ func (srv *Server) ObjectToAnnouncing(b *Binding, prefix netip.Prefix) objection
 			"another router has the prefix: "+a.Owner.Protocol.String()+" "+a.Owner.Identity,
 		)
 	}
-	if o := srv.Prefixes.ObjectToPrefix(prefix, b.Peer); o.Raised() {
+	if o := ap.Rules.ObjectToPrefix(prefix, b.Peer); o.Raised() {
 		return o
 	}
 	return objection.Objection{}
@@ -170,36 +203,36 @@ func (b *Binding) isSameRouter(o *Binding) bool {
 		b.Server == o.Server && b.Server.Config.Protected && b.Identity == o.Identity
 }
 
-// NewAnnounced makes an announced prefix of a client, to which there is no objection. The caller
-// sets when it expires. The route to it is wanted at once if the client is secured and no other
-// client has it.
-func (srv *Server) NewAnnounced(b *Binding, prefix netip.Prefix) *Announced {
-	srv.StateChanged()
+// New makes an announced prefix of a client, to which there is no objection. The caller sets when
+// it expires. The route to it is wanted at once if the client is secured and no other client has
+// it.
+func (ap *AnnouncedPrefixes) New(b *Binding, prefix netip.Prefix) *Announced {
+	ap.StateChanged()
 	a := &Announced{Prefix: prefix, Owner: b}
-	a.Expiry.Run = func() { srv.EndAnnounced(a, "not refreshed within its holding time") }
+	a.Expiry.Run = func() { ap.End(a, "not refreshed within its holding time") }
 	b.Prefixes = append(b.Prefixes, a)
-	srv.PrefixesOf.Take(b.Holder)
-	before := srv.Announced[prefix]
+	ap.Shares.Take(b.Holder)
+	before := ap.ByPrefix[prefix]
 	if before != nil {
-		srv.reserve.add(a)
+		ap.reserve.add(a)
 	} else {
-		srv.Announced[prefix] = a
+		ap.ByPrefix[prefix] = a
 	}
 	switch {
 	case !b.Routed:
-		srv.routePrefixes(b)
+		ap.routePrefixes(b)
 	case before == nil:
-		srv.routePrefix(a)
+		ap.routePrefix(a)
 	case !before.Owner.Routed:
-		srv.succeed(prefix)
+		ap.succeed(prefix)
 	}
 	return a
 }
 
-// EndAnnounced ends a prefix whose client stays registered, and logs the reason.
-func (srv *Server) EndAnnounced(a *Announced, reason string) {
+// End ends a prefix whose client stays registered, and logs the reason.
+func (ap *AnnouncedPrefixes) End(a *Announced, reason string) {
 	b := a.Owner
-	srv.Notice(output.Notice{
+	ap.Notice(output.Notice{
 		Kind:     output.NoticePrefixUnbound,
 		Prefix:   a.Prefix,
 		NextHop:  b.Protocol,
@@ -207,66 +240,66 @@ func (srv *Server) EndAnnounced(a *Announced, reason string) {
 		Identity: b.Identity,
 		Reason:   reason,
 	})
-	srv.dropAnnounced(a)
+	ap.drop(a)
 }
 
-// dropAnnounced forgets an announced prefix and takes back its route. Another client that has it in
-// reserve takes its place.
-func (srv *Server) dropAnnounced(a *Announced) {
-	srv.StateChanged()
+// drop forgets an announced prefix and takes back its route. Another client that has it in reserve
+// takes its place.
+func (ap *AnnouncedPrefixes) drop(a *Announced) {
+	ap.StateChanged()
 	b := a.Owner
-	srv.Timers.Stop(&a.Expiry)
-	srv.PrefixesOf.GiveBack(b.Holder, 1)
+	ap.Timers.Stop(&a.Expiry)
+	ap.Shares.GiveBack(b.Holder, 1)
 	b.Prefixes = slices.DeleteFunc(b.Prefixes, func(o *Announced) bool { return o == a })
-	if srv.reserve.remove(a) {
+	if ap.reserve.remove(a) {
 		return
 	}
 	if b.Routed {
-		srv.unroutePrefix(a)
+		ap.unroutePrefix(a)
 	}
-	delete(srv.Announced, a.Prefix)
-	srv.fill(a.Prefix)
+	delete(ap.ByPrefix, a.Prefix)
+	ap.fill(a.Prefix)
 }
 
 // routePrefixes asks the kernel for routes to a client's prefixes, once the client can be reached.
-func (srv *Server) routePrefixes(b *Binding) {
-	if b.Routed || !b.Restored && !srv.Peers.Secured(b.Peer) {
+func (ap *AnnouncedPrefixes) routePrefixes(b *Binding) {
+	if b.Routed || !b.Restored && !ap.Peers.Secured(b.Peer) {
 		return
 	}
 	for _, a := range slices.Clone(b.Prefixes) {
-		srv.reviewPrefix(a) // changes of the routes reviewed only the prefixes with a route
+		ap.reviewPrefix(a) // changes of the routes reviewed only the prefixes with a route
 	}
 	b.Routed = true
 	for _, a := range slices.Clone(b.Prefixes) {
-		switch holder := srv.Announced[a.Prefix]; {
+		switch holder := ap.ByPrefix[a.Prefix]; {
 		case holder == a:
-			srv.routePrefix(a)
+			ap.routePrefix(a)
 		case holder != nil && !holder.Owner.Routed:
-			srv.succeed(a.Prefix)
+			ap.succeed(a.Prefix)
 		}
 	}
 }
 
 // unroutePrefixes takes back the routes to a client's prefixes. Clients that have these in reserve
 // take its place.
-func (srv *Server) unroutePrefixes(b *Binding) {
+func (ap *AnnouncedPrefixes) unroutePrefixes(b *Binding) {
 	if !b.Routed {
 		return
 	}
 	b.Routed = false
 	for _, a := range slices.Clone(b.Prefixes) {
 		if a.inUse() {
-			srv.unroutePrefix(a)
-			srv.succeed(a.Prefix)
+			ap.unroutePrefix(a)
+			ap.succeed(a.Prefix)
 		}
 	}
 }
 
 // Routes returns the routes to clients' prefixes that the kernel is to have, in order.
-func (srv *Server) Routes() []output.RouteChange {
+func (ap *AnnouncedPrefixes) Routes() []output.RouteChange {
 	var list []output.RouteChange
-	for _, a := range ordered.Values(srv.Announced, ordered.ByPrefix) {
-		if a.Owner.Server == srv && a.Owner.Routed {
+	for _, a := range ordered.Values(ap.ByPrefix, ordered.ByPrefix) {
+		if a.Owner.Routed {
 			list = append(list, output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol})
 		}
 	}
@@ -275,18 +308,18 @@ func (srv *Server) Routes() []output.RouteChange {
 
 // routePrefix asks the kernel for the route to a prefix. It also adds the route to the index that
 // look-ups search, since the mirror leaves out the daemon's own routes.
-func (srv *Server) routePrefix(a *Announced) {
-	srv.Parts.PrefixRouted(a.Prefix)
-	srv.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol})
-	srv.Table().Announced.Add(a.route())
-	srv.RouteMoved(srv.Config.Table, a.Prefix)
+func (ap *AnnouncedPrefixes) routePrefix(a *Announced) {
+	ap.Parts.PrefixRouted(a.Prefix)
+	ap.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol})
+	ap.Table().Announced.Add(a.route())
+	ap.RouteMoved(ap.Config.Table, a.Prefix)
 }
 
 // unroutePrefix takes back the route to a prefix, also from the index.
-func (srv *Server) unroutePrefix(a *Announced) {
-	srv.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol, Delete: true})
-	srv.Table().Announced.Remove(a.route())
-	srv.RouteMoved(srv.Config.Table, a.Prefix)
+func (ap *AnnouncedPrefixes) unroutePrefix(a *Announced) {
+	ap.ChangeRoute(output.RouteChange{Prefix: a.Prefix, NextHop: a.Owner.Protocol, Delete: true})
+	ap.Table().Announced.Remove(a.route())
+	ap.RouteMoved(ap.Config.Table, a.Prefix)
 }
 
 // route returns the route to the prefix, as the index holds it.
@@ -300,53 +333,53 @@ func (a *Announced) route() event.Route {
 
 // BehindClient reports whether the outer address of a peer lies inside an announced prefix. A
 // router with such an address could not be reached: packets to it would go into the tunnel.
-func (srv *Server) BehindClient(id peerid.ID) bool {
-	_, is := srv.Table().Announced.Lookup(srv.Peers.Outer(id))
+func (ap *AnnouncedPrefixes) BehindClient(id peerid.ID) bool {
+	_, is := ap.Table().Announced.Lookup(ap.Peers.Outer(id))
 	return is
 }
 
-// ReviewAnnounced ends the prefixes that the configuration or the routes no longer allow. The
-// client learns of it when it refreshes its registration.
-func (srv *Server) ReviewAnnounced() {
-	for _, a := range srv.everyAnnounced() {
+// Review ends the prefixes that the configuration or the routes no longer allow. The client learns
+// of it when it refreshes its registration.
+func (ap *AnnouncedPrefixes) Review() {
+	for _, a := range ap.all() {
 		if a.Owner.announced(a.Prefix) != a {
 			continue // it ended with one before it
 		}
-		if !srv.Config.Accepts(a.Prefix) &&
-			(len(srv.Config.Accept) > 0 || !srv.Config.Policy.Announces()) {
-			srv.EndAnnounced(a, "the prefix is not in what is accepted here any more (accept)")
+		if !ap.Config.Accepts(a.Prefix) &&
+			(len(ap.Config.Accept) > 0 || !ap.Config.Policy.Announces()) {
+			ap.End(a, "the prefix is not in what is accepted here any more (accept)")
 		} else {
-			srv.reviewPrefix(a)
+			ap.reviewPrefix(a)
 		}
 	}
 }
 
-// ReviewAnnouncedOver does for the prefixes that overlap a changed route what ReviewAnnounced does
-// for all, as far as routes matter.
-func (srv *Server) ReviewAnnouncedOver(changed netip.Prefix) {
+// ReviewOver does for the prefixes that overlap a changed route what Review does for all, as far as
+// routes matter.
+func (ap *AnnouncedPrefixes) ReviewOver(changed netip.Prefix) {
 	if changed.Bits() == 0 {
 		return // a default route is never in the way of a prefix
 	}
 	var over []*Announced
 	for bits := 1; bits < changed.Bits(); bits++ {
-		if p, err := changed.Addr().Prefix(bits); err == nil && srv.Announced[p] != nil {
-			over = append(over, srv.Announced[p])
+		if p, err := changed.Addr().Prefix(bits); err == nil && ap.ByPrefix[p] != nil {
+			over = append(over, ap.ByPrefix[p])
 		}
 	}
-	for r := range srv.Table().Announced.Inside(changed) {
-		if a := srv.Announced[r.Prefix]; a != nil {
+	for r := range ap.Table().Announced.Inside(changed) {
+		if a := ap.ByPrefix[r.Prefix]; a != nil {
 			over = append(over, a)
 		}
 	}
 	for _, a := range over {
-		srv.reviewPrefix(a)
+		ap.reviewPrefix(a)
 	}
 }
 
 // reviewPrefix ends a prefix that hides what it must not hide.
-func (srv *Server) reviewPrefix(a *Announced) {
-	if o := srv.Prefixes.ObjectToHiding(a.Prefix, a.Owner.Protocol); o.Raised() {
-		srv.EndAnnounced(a, o.Text)
+func (ap *AnnouncedPrefixes) reviewPrefix(a *Announced) {
+	if o := ap.Rules.ObjectToHiding(a.Prefix, a.Owner.Protocol); o.Raised() {
+		ap.End(a, o.Text)
 	}
 }
 
@@ -365,25 +398,27 @@ func (b *Binding) prefixLists() (inUse, reserve []netip.Prefix) {
 	return inUse, reserve
 }
 
-// ObjectToBinding objects to a binding if the rules do not give its client the address any more. It
-// objects only
-// if none of the identities that the binding may belong to may have the address.
-func (srv *Server) ObjectToBinding(b *Binding) objection.Objection {
-	if b.Static || b.Identity == "" {
-		return objection.Objection{}
+// TakeBack ends the sender's own announced prefixes inside a prefix that it purges. It reports
+// whether it refuses the purge because another router announces the prefix.
+func (ap *AnnouncedPrefixes) TakeBack(m *overlay.Message, prefix netip.Prefix) (refused bool) {
+	announced := ap.announcers(prefix)
+	if len(announced) > 0 && !slices.ContainsFunc(announced,
+		func(a *Announced) bool { return a.Owner.isSendersOwn(m) }) {
+		ap.Drop(overlay.DropNotOwner)
+		refused = true
 	}
-	all := srv.Peers.Rules.OfSeveral(b.Identity, b.sharers, srv.Blocks)
-	return authorization.OfAll(all, func(a *authorization.Authorization) objection.Objection {
-		return a.ToAddress(b.Protocol)
-	})
+	for _, b := range slices.Collect(BindingsOf(ap.Peers.ByID[m.From])) {
+		if !b.isSendersOwn(m) {
+			continue
+		}
+		for _, a := range slices.Clone(b.Prefixes) {
+			if prefix.Bits() <= a.Prefix.Bits() && prefix.Contains(a.Prefix.Addr()) {
+				ap.End(a, "the client took it back")
+			}
+		}
+	}
+	return refused
 }
 
-// ObjectToAnnounced objects to an announced prefix that the rules do not let its client announce
-// any more.
-func (srv *Server) ObjectToAnnounced(b *Binding, prefix netip.Prefix) objection.Objection {
-	s := srv.Peers.Rules.Of(b.Identity, srv.Blocks)
-	return s.ToPrefix(prefix)
-}
-
-// PrefixCount returns how many prefixes clients have registered, with those in reserve.
-func (srv *Server) PrefixCount() int { return len(srv.Announced) + srv.reserve.count }
+// Count returns how many prefixes clients have registered, with those in reserve.
+func (ap *AnnouncedPrefixes) Count() int { return len(ap.ByPrefix) + ap.reserve.count }

@@ -26,28 +26,6 @@ func (srv *Server) TakeBackBindings(m *overlay.Message, prefix netip.Prefix) (re
 	return refused
 }
 
-// TakeBackAnnounced ends the sender's own announced prefixes inside a prefix that it purges. It
-// reports whether it refuses the purge because another router announces the prefix.
-func (srv *Server) TakeBackAnnounced(m *overlay.Message, prefix netip.Prefix) (refused bool) {
-	announced := srv.announcers(prefix)
-	if len(announced) > 0 && !slices.ContainsFunc(announced,
-		func(a *Announced) bool { return a.Owner.isSendersOwn(m) }) {
-		srv.Drop(overlay.DropNotOwner)
-		refused = true
-	}
-	for _, b := range slices.Collect(BindingsOf(srv.Peers.ByID[m.From])) {
-		if !b.isSendersOwn(m) {
-			continue
-		}
-		for _, a := range slices.Clone(b.Prefixes) {
-			if prefix.Bits() <= a.Prefix.Bits() && prefix.Contains(a.Prefix.Addr()) {
-				srv.EndAnnounced(a, "the client took it back")
-			}
-		}
-	}
-	return refused
-}
-
 // isSendersOwn reports whether the binding is that of the router that sent a message.
 func (b *Binding) isSendersOwn(m *overlay.Message) bool {
 	return b.Peer == m.From && b.MayBe(b.Server.Peers.Proven(m.From))

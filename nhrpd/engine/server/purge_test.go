@@ -44,7 +44,7 @@ func TestTakeBack(t *testing.T) {
 			if got := f.TakeBackBindings(m, prefix); got != tt.bindings {
 				t.Errorf("%s: registrations refused %t, want %t", tt.rule, got, tt.bindings)
 			}
-			if got := f.TakeBackAnnounced(m, prefix); got != tt.announced {
+			if got := f.Announced.TakeBack(m, prefix); got != tt.announced {
 				t.Errorf("%s: prefixes refused %t, want %t", tt.rule, got, tt.announced)
 			}
 		})
@@ -52,7 +52,7 @@ func TestTakeBack(t *testing.T) {
 		for _, b := range f.SaveBindings() {
 			left = append(left, b.Protocol.String())
 		}
-		for p := range f.Announced {
+		for p := range f.Announced.ByPrefix {
 			left = append(left, p.String())
 		}
 		slices.Sort(left)

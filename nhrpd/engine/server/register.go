@@ -158,7 +158,7 @@ func (srv *Server) registerClient(m *overlay.Message, cie *packet.CIE) objection
 	case client.Is6() && client.IsLinkLocalUnicast():
 		return srv.objectToLinkLocal(m, client)
 	case srv.isPrefix(m, client, prefix):
-		return srv.registerPrefix(m, cie, prefix)
+		return srv.Announced.registerPrefix(m, cie, srv.Bindings[m.SourceProtocol], prefix)
 	}
 	if o := srv.objectToAddress(m, cie, client); o.Raised() {
 		return o

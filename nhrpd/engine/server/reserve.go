@@ -56,7 +56,7 @@ func (b *Binding) announced(prefix netip.Prefix) *Announced {
 
 // inUse reports whether the announcement is the one that has the route to the prefix, or gets it
 // with the SA of its client.
-func (a *Announced) inUse() bool { return a.Owner.Server.Announced[a.Prefix] == a }
+func (a *Announced) inUse() bool { return a.Owner.Server.Announced.ByPrefix[a.Prefix] == a }
 
 // mayReserve reports whether the client, with this authorization, may announce in reserve a prefix
 // that another client announced.
@@ -65,25 +65,25 @@ func (b *Binding) mayReserve(a *Announced, who *authorization.Authorization) boo
 }
 
 // announcers returns all announcements of a prefix, the one in use first.
-func (srv *Server) announcers(prefix netip.Prefix) []*Announced {
+func (ap *AnnouncedPrefixes) announcers(prefix netip.Prefix) []*Announced {
 	var list []*Announced
-	if a := srv.Announced[prefix]; a != nil {
+	if a := ap.ByPrefix[prefix]; a != nil {
 		list = append(list, a)
 	}
-	return append(list, srv.reserve.of[prefix]...)
+	return append(list, ap.reserve.of[prefix]...)
 }
 
 // succeed gives the place of an announcement that has no route any more to the first in reserve
 // whose client can be reached. Its route is wanted at once. If there is none, the place stays as
 // it is.
-func (srv *Server) succeed(prefix netip.Prefix) {
-	for _, next := range slices.Clone(srv.reserve.of[prefix]) {
+func (ap *AnnouncedPrefixes) succeed(prefix netip.Prefix) {
+	for _, next := range slices.Clone(ap.reserve.of[prefix]) {
 		if !next.Owner.Routed {
 			continue
 		}
-		if srv.reviewPrefix(next); next.Owner.announced(prefix) == next {
-			srv.takeOver(next)
-			srv.routePrefix(next)
+		if ap.reviewPrefix(next); next.Owner.announced(prefix) == next {
+			ap.takeOver(next)
+			ap.routePrefix(next)
 			return
 		}
 	}
@@ -91,14 +91,14 @@ func (srv *Server) succeed(prefix netip.Prefix) {
 
 // takeOver puts an announcement from the reserve into the place of the one in use, which goes into
 // the reserve.
-func (srv *Server) takeOver(next *Announced) {
-	srv.reserve.remove(next)
-	if a := srv.Announced[next.Prefix]; a != nil {
-		srv.reserve.add(a)
+func (ap *AnnouncedPrefixes) takeOver(next *Announced) {
+	ap.reserve.remove(next)
+	if a := ap.ByPrefix[next.Prefix]; a != nil {
+		ap.reserve.add(a)
 	}
-	srv.Announced[next.Prefix] = next
-	srv.StateChanged()
-	srv.Notice(output.Notice{
+	ap.ByPrefix[next.Prefix] = next
+	ap.StateChanged()
+	ap.Notice(output.Notice{
 		Kind:     output.NoticePrefixTakeover,
 		Prefix:   next.Prefix,
 		NextHop:  next.Owner.Protocol,
@@ -109,28 +109,18 @@ func (srv *Server) takeOver(next *Announced) {
 
 // fill gives the place of an announcement that ended to the first in reserve, if no other one can
 // be reached.
-func (srv *Server) fill(prefix netip.Prefix) {
-	srv.succeed(prefix)
-	if list := srv.reserve.of[prefix]; srv.Announced[prefix] == nil && len(list) > 0 {
-		srv.takeOver(list[0])
+func (ap *AnnouncedPrefixes) fill(prefix netip.Prefix) {
+	ap.succeed(prefix)
+	if list := ap.reserve.of[prefix]; ap.ByPrefix[prefix] == nil && len(list) > 0 {
+		ap.takeOver(list[0])
 	}
 }
 
-// everyAnnounced returns all announcements, in the order of their prefixes.
-func (srv *Server) everyAnnounced() []*Announced {
+// all returns all announcements, in the order of their prefixes.
+func (ap *AnnouncedPrefixes) all() []*Announced {
 	var list []*Announced
-	for _, a := range ordered.Values(srv.Announced, ordered.ByPrefix) {
-		list = append(list, srv.announcers(a.Prefix)...)
+	for _, a := range ordered.Values(ap.ByPrefix, ordered.ByPrefix) {
+		list = append(list, ap.announcers(a.Prefix)...)
 	}
 	return list
-}
-
-// RestoreReserve restores the prefixes that a client had in reserve, once the bindings with the
-// others are there.
-func (srv *Server) RestoreReserve(protocol netip.Addr, list []netip.Prefix) {
-	if b := srv.Bindings[protocol]; b != nil {
-		for _, p := range list {
-			b.restorePrefix(p)
-		}
-	}
 }

@@ -106,13 +106,14 @@ func TestReserveTakesOver(t *testing.T) {
 	b.after("the first is back again", b.back(atOne, "spoke1"), two)
 	b.after("the second takes it back", func() {
 		m := &overlay.Message{From: peerid.At(addr(atTwo))}
-		b.do(func() { b.TakeBackAnnounced(m, netip.MustParsePrefix(branchLAN)) })
+		b.do(func() { b.Announced.TakeBack(m, netip.MustParsePrefix(branchLAN)) })
 	}, one)
 	b.after("the first ends", func() {
 		b.do(func() { b.Unbind(b.Bindings[addr(one)], "for the test") })
 	}, "")
-	if b.reserve.count != 0 || len(b.Announced)+len(b.reserve.of)+len(b.PrefixesOf) != 0 {
-		t.Errorf("left are %v, %+v, %v", b.Announced, b.reserve, b.PrefixesOf)
+	ap := &b.Announced
+	if ap.Count() != 0 || len(ap.ByPrefix)+len(ap.reserve.of)+len(ap.Shares) != 0 {
+		t.Errorf("left are %v, %+v, %v", ap.ByPrefix, ap.reserve, ap.Shares)
 	}
 }
 
@@ -123,7 +124,7 @@ func TestReserveEnds(t *testing.T) {
 		"taken back": func(b *branch) {
 			m := &overlay.Message{From: peerid.At(addr(atTwo))}
 			b.do(func() {
-				if b.TakeBackAnnounced(m, netip.MustParsePrefix(branchLAN)) {
+				if b.Announced.TakeBack(m, netip.MustParsePrefix(branchLAN)) {
 					t.Error("the purge is refused")
 				}
 			})
@@ -138,7 +139,7 @@ func TestReserveEnds(t *testing.T) {
 		"not accepted any more": func(b *branch) {
 			b.Config.Accept = nil
 			b.Config.Policy = nil
-			b.do(b.ReviewAnnounced)
+			b.do(b.Announced.Review)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,8 +147,8 @@ func TestReserveEnds(t *testing.T) {
 			b.announces(atOne, one, branchLAN)
 			b.announces(atTwo, two, branchLAN)
 			end(b)
-			if len(b.Bindings[addr(two)].Prefixes) != 0 || b.reserve.count != 0 {
-				t.Errorf("in reserve are %+v", b.reserve)
+			if len(b.Bindings[addr(two)].Prefixes) != 0 || b.Announced.reserve.count != 0 {
+				t.Errorf("in reserve are %+v", b.Announced.reserve)
 			}
 		})
 	}

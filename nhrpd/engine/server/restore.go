@@ -55,12 +55,22 @@ func (b *Binding) restorePrefix(prefix netip.Prefix) {
 	if !prefix.IsValid() || prefix != prefix.Masked() || b.announced(prefix) != nil {
 		return
 	}
-	if srv.ObjectToAnnouncing(b, prefix).Raised() {
+	if srv.Announced.ObjectToAnnouncing(b, prefix).Raised() {
 		return
 	}
-	a := srv.NewAnnounced(b, prefix)
+	a := srv.Announced.New(b, prefix)
 	a.Expires = b.Expires
 	srv.Timers.Set(&a.Expiry, a.Expires)
+}
+
+// RestoreReserve restores the prefixes that a client had in reserve, once the bindings with the
+// others are there.
+func (srv *Server) RestoreReserve(protocol netip.Addr, list []netip.Prefix) {
+	if b := srv.Bindings[protocol]; b != nil {
+		for _, p := range list {
+			b.restorePrefix(p)
+		}
+	}
 }
 
 // UnlistRestored marks the peers of the restored bindings whose SAs strongSwan does not list. It

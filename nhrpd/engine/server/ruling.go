@@ -135,7 +135,7 @@ func (srv *Server) narrow(b *Binding) {
 	srv.reviseDirect(b.Ref.Peer)
 	for _, a := range slices.Clone(b.Prefixes) {
 		if o := b.objectToRuledPrefix(a.Prefix); o.Raised() {
-			srv.EndAnnounced(a, o.Text)
+			srv.Announced.End(a, o.Text)
 		}
 	}
 }

@@ -29,10 +29,8 @@ type Server struct {
 	Bindings map[netip.Addr]*Binding
 	// Owners has the identities for which overlay addresses are reserved, by overlay address.
 	Owners map[netip.Addr]*owner
-	// Announced has the prefixes that clients announced, each with the client that it leads to.
-	Announced map[netip.Prefix]*Announced
-	// reserve has the further clients that announced what is in Announced.
-	reserve reserve
+	// Announced has the prefixes that clients announced.
+	Announced AnnouncedPrefixes
 	// Away has the clients that are not registered now and may come back.
 	Away map[overlay.Holder]*away
 	// AwayAt is the index of Away by NBMA address.
@@ -40,8 +38,6 @@ type Server struct {
 
 	// AddressesOf has how many overlay addresses each router has registered or owns.
 	AddressesOf ratelimit.Shares[overlay.Holder]
-	// PrefixesOf has how many prefixes each router has announced.
-	PrefixesOf ratelimit.Shares[overlay.Holder]
 
 	uncertain uncertain
 
@@ -80,11 +76,9 @@ func New(needs Needs, clients int) Server {
 		Bindings:    make(map[netip.Addr]*Binding, clients),
 		uncertain:   make(uncertain),
 		Owners:      make(map[netip.Addr]*owner),
-		Announced:   make(map[netip.Prefix]*Announced),
-		reserve:     reserve{of: make(map[netip.Prefix][]*Announced)},
+		Announced:   newAnnouncedPrefixes(needs),
 		Away:        make(map[overlay.Holder]*away),
 		AddressesOf: make(ratelimit.Shares[overlay.Holder], clients),
-		PrefixesOf:  make(ratelimit.Shares[overlay.Holder]),
 		pool:        pool.New[Binding](clients),
 	}
 }

@@ -52,7 +52,9 @@ func (f *fakeParts) UsesShortcuts() bool           { return false }
 func (f *fakeParts) Answered(peerid.ID) bool       { return false }
 func (f *fakeParts) PrefixRouted(netip.Prefix)     {}
 
-func (f *fakeParts) AnnouncedIn(prefix netip.Prefix) *Announced { return f.srv.Announced[prefix] }
+func (f *fakeParts) AnnouncedIn(prefix netip.Prefix) *Announced {
+	return f.srv.Announced.ByPrefix[prefix]
+}
 
 // keeper is the interface as the rules about prefixes see it.
 type keeper struct {
@@ -487,7 +489,8 @@ func TestPrefixes(t *testing.T) {
 				t.Errorf("the objection is %d, code %s, %q; want %d, code %s",
 					o.Kind, o.Code(), o.Text, tt.want, tt.code)
 			}
-			if there := f.Announced[netip.MustParsePrefix(tt.prefix)]; tt.want == objection.None &&
+			there := f.Announced.ByPrefix[netip.MustParsePrefix(tt.prefix)]
+			if tt.want == objection.None &&
 				(there == nil || there.Owner.Protocol != addr(name)) {
 				t.Errorf("%s is announced by %+v, want by %s", tt.prefix, there, name)
 			}
@@ -523,7 +526,7 @@ func TestPrefixRoute(t *testing.T) {
 	}
 	f.do(func() { f.Unbind(f.Bindings[addr("10.255.0.11")], "for the test") })
 	follow()
-	if wanted[lan] || len(f.Announced) != 0 {
+	if wanted[lan] || len(f.Announced.ByPrefix) != 0 {
 		t.Error("the route is wanted without a binding")
 	}
 }
