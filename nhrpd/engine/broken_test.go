@@ -113,8 +113,8 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if err := ifc.bothVersions(); err != nil {
 		return err
 	}
-	if len(ifc.server.Owners) > l.Bindings {
-		return fmt.Errorf("%d addresses are kept for their owners", len(ifc.server.Owners))
+	if kept := len(ifc.server.Owners.ByAddress); kept > l.Bindings {
+		return fmt.Errorf("%d addresses are kept for their owners", kept)
 	}
 	if err := cmp.Or(
 		ifc.peers.Check(), ifc.neighbors.Check(), ifc.proofs.Check(ifc.Requester.Paths()),
@@ -129,12 +129,9 @@ func (n *node) brokenLimits(ifc *iface) error {
 			"%d revoked routers are remembered for %d clients", len(r.Revoked), len(r.Recipients),
 		)
 	}
-	if len(ifc.server.Away) > l.Bindings || ifc.server.AwayAt.Len() != len(ifc.server.Away) {
-		return fmt.Errorf(
-			"%d clients are away, %d in the index",
-			len(ifc.server.Away),
-			ifc.server.AwayAt.Len(),
-		)
+	away, indexed := len(ifc.server.Away.ByHolder), ifc.server.Away.ByNBMA.Len()
+	if away > l.Bindings || indexed != away {
+		return fmt.Errorf("%d clients are away, %d in the index", away, indexed)
 	}
 	return brokenShares(ifc)
 }
@@ -154,7 +151,7 @@ func brokenShares(ifc *iface) error {
 			addresses.Take(b.Holder)
 		}
 	}
-	for _, o := range ifc.server.Owners {
+	for _, o := range ifc.server.Owners.ByAddress {
 		addresses.Take(overlay.HolderOf(o.Identity, peerid.ID{}))
 	}
 	for _, a := range ifc.server.Announced.ByPrefix {

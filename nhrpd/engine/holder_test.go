@@ -146,8 +146,9 @@ func TestOwnAddressesComeBack(t *testing.T) {
 	hub.handle(event.PeerLost{Interface: "gre1", ID: peerAt("192.0.2.67"), Reason: "gone"})
 	hub.w.run(20 * time.Hour)
 	ifc := hub.engine.ifaces["gre1"]
-	if len(ifc.server.Owners)+len(ifc.server.AddressesOf) > 0 {
-		t.Errorf("kept for ever: owners %v, counts %v", ifc.server.Owners, ifc.server.AddressesOf)
+	owners, counts := ifc.server.Owners.ByAddress, ifc.server.AddressesOf
+	if len(owners)+len(counts) > 0 {
+		t.Errorf("kept for ever: owners %v, counts %v", owners, counts)
 	}
 }
 
@@ -161,8 +162,8 @@ func TestOwnersAreBounded(t *testing.T) {
 		hub.w.run(peers.LostGrace)
 	}
 	ifc := hub.engine.ifaces["gre1"]
-	if len(ifc.server.Owners) != 20 {
-		t.Errorf("%d addresses are kept for their owners, want 20", len(ifc.server.Owners))
+	if kept := len(ifc.server.Owners.ByAddress); kept != 20 {
+		t.Errorf("%d addresses are kept for their owners, want 20", kept)
 	}
 	saved := hub.engine.Save()
 	for i := range 100 {
@@ -173,7 +174,7 @@ func TestOwnersAreBounded(t *testing.T) {
 		})
 	}
 	hub.boot(saved)
-	if got := len(hub.engine.ifaces["gre1"].server.Owners); got != 20 {
+	if got := len(hub.engine.ifaces["gre1"].server.Owners.ByAddress); got != 20 {
 		t.Errorf("%d of a state with too many are kept, want 20", got)
 	}
 }

@@ -138,7 +138,7 @@ func (up upward) UnderlayInside(prefix netip.Prefix) netip.Addr {
 	if a := up.peers.PeerInside(prefix); a.IsValid() {
 		return a
 	}
-	return up.server.AwayInside(prefix)
+	return up.server.Away.AwayInside(prefix)
 }
 
 // EndDirectPaths implements [client.Parts].

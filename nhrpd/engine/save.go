@@ -32,8 +32,8 @@ func (e *Engine) Save() report.Saved {
 		saved.Bindings = ifc.server.SaveBindings()
 		saved.Shortcuts = ifc.Requester.SaveShortcuts()
 		saved.Answers = ifc.Responder.SaveAnswers()
-		saved.Owners = ifc.server.SaveOwners()
-		saved.Away = ifc.server.SaveAway()
+		saved.Owners = ifc.server.Owners.Save()
+		saved.Away = ifc.server.Away.Save()
 		s.Interfaces = append(s.Interfaces, saved)
 	}
 	return s
@@ -67,8 +67,8 @@ func (e *Engine) Restore(now time.Time, s report.Saved, out *output.Output) {
 		for i := range saved.Answers {
 			ifc.Responder.RestoreAnswer(&saved.Answers[i])
 		}
-		ifc.server.RestoreOwners(saved.Owners)
-		ifc.server.RestoreAway(saved.Away)
+		ifc.server.Owners.Restore(saved.Owners)
+		ifc.server.Away.Restore(saved.Away)
 		if !ifc.Config.Protected {
 			e.router.Timers.Set(&ifc.grace, e.router.Now.Add(restoreGrace))
 		}

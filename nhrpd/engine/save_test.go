@@ -96,7 +96,7 @@ const mostCompared = 50
 func (n *node) unreported() error {
 	for _, ifc := range n.engine.ifaces {
 		if len(ifc.server.Bindings)+len(ifc.Responder.Answers)+
-			len(ifc.server.Owners)+len(ifc.server.Away) > mostCompared {
+			len(ifc.server.Owners.ByAddress)+len(ifc.server.Away.ByHolder) > mostCompared {
 			n.saved = nil
 			return nil
 		}

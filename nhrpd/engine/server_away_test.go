@@ -95,7 +95,8 @@ func TestAbsentClientsAreBounded(t *testing.T) {
 		}
 	}
 	hub.w.run(2 * server.AwayTime)
-	if ifc := hub.engine.ifaces["gre1"]; len(ifc.server.Away)+ifc.server.AwayAt.Len() > 0 {
-		t.Errorf("kept for ever: %d and %d", len(ifc.server.Away), ifc.server.AwayAt.Len())
+	away := &hub.engine.ifaces["gre1"].server.Away
+	if len(away.ByHolder)+away.ByNBMA.Len() > 0 {
+		t.Errorf("kept for ever: %d and %d", len(away.ByHolder), away.ByNBMA.Len())
 	}
 }

@@ -50,7 +50,7 @@ func (az *authority) belongsToOther(m *overlay.Message, protocol netip.Addr) boo
 	case b != nil:
 		return b.Peer != m.From && (b.Static || !b.MayBe(az.Peers.Proven(m.From)))
 	}
-	return az.Server.OwnedByOther(m, protocol)
+	return az.Server.Owners.OwnedByOther(m, protocol)
 }
 
 // divertsAnswer reports whether the answer to a Resolution Request, which would go to a peer, would

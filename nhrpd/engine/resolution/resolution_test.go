@@ -162,7 +162,7 @@ func (h *hub) addRouters() {
 	h.bind(spoke2Protocol, spoke2NBMA, "spoke2")
 	h.bind(malloryProtocol, malloryNBMA, "mallory")
 	gone := h.bind(goneProtocol, goneNBMA, "gone")
-	h.server.ReserveForOwner(gone)
+	h.server.Owners.ReserveForOwner(gone)
 	h.server.DropBinding(gone)
 	mapped := h.server.NewBinding(addr(mappedProtocol))
 	mapped.Static = true

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -9,7 +10,9 @@ import (
 	"cygnet/nhrpd/engine/event"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
+	"cygnet/nhrpd/engine/rib"
 	"cygnet/nhrpd/engine/timers"
 )
 
@@ -30,38 +33,58 @@ type away struct {
 // when it comes back.
 const AwayTime = 24 * time.Hour
 
-// markAway records that the router of a binding, which ends, is away from its NBMA address.
-func (srv *Server) markAway(b *Binding) {
-	if b.Holder != (overlay.Holder{}) {
-		srv.setAway(b.Holder, srv.Peers.Outer(b.Peer), srv.Now.Add(AwayTime))
+// AwayClients has the clients that are not registered now and may come back.
+type AwayClients struct {
+	*overlay.Interface
+	Peers *peers.Table
+
+	// ByHolder has at most one entry for each router.
+	ByHolder map[overlay.Holder]*away
+	// ByNBMA is the index of ByHolder by NBMA address.
+	ByNBMA rib.Trie
+}
+
+// newAwayClients returns a table in which no client is away.
+func newAwayClients(needs Needs) AwayClients {
+	return AwayClients{
+		Interface: needs.Interface,
+		Peers:     needs.Peers,
+		ByHolder:  make(map[overlay.Holder]*away),
 	}
 }
 
-// setAway records until when a router is away from an NBMA address, in place of what was recorded
-// of it before. If the table is full, it records nothing.
-func (srv *Server) setAway(who overlay.Holder, nbma netip.Addr, until time.Time) {
-	srv.endAway(who)
-	if len(srv.Away) >= srv.Config.Limits.Bindings || !nbma.IsValid() {
+// mark records that the router of a binding, which ends, is away from its NBMA address.
+func (aw *AwayClients) mark(b *Binding) {
+	if b.Holder != (overlay.Holder{}) {
+		aw.set(b.Holder, aw.Peers.Outer(b.Peer), aw.Now.Add(AwayTime))
+	}
+}
+
+// set records until when a router is away from an NBMA address, in place of what was recorded of it
+// before. If the table is full, it records nothing.
+func (aw *AwayClients) set(who overlay.Holder, nbma netip.Addr, until time.Time) {
+	aw.end(who)
+	if len(aw.ByHolder) >= aw.Config.Limits.Bindings || !nbma.IsValid() {
 		return
 	}
-	srv.StateChanged()
+	aw.StateChanged()
 	a := &away{holder: who, nbma: nbma, until: until}
-	a.expiry.Run = func() { srv.endAway(who) }
-	srv.Away[who] = a
-	srv.AwayAt.Add(a.route())
-	srv.Timers.Set(&a.expiry, until)
+	a.expiry.Run = func() { aw.end(who) }
+	aw.ByHolder[who] = a
+	aw.ByNBMA.Add(a.route())
+	aw.Timers.Set(&a.expiry, until)
 }
 
-// endAway forgets that a router is away: it is back, or has been away for too long.
-func (srv *Server) endAway(who overlay.Holder) {
-	a := srv.Away[who]
+// end forgets that a router is away: it is back, or has been away for too long.
+func (aw *AwayClients) end(who overlay.Holder) {
+	a := aw.ByHolder[who]
 	if a == nil {
 		return
 	}
-	srv.StateChanged()
-	srv.Timers.Stop(&a.expiry)
-	delete(srv.Away, who)
-	srv.AwayAt.Remove(a.route())
+	aw.StateChanged()
+	aw.Timers.Stop(&a.expiry)
+	delete(aw.ByHolder, who)
+	aw.ByNBMA.Remove(a.route())
 }
 
 // route returns the entry as the index by address holds it. Several routers may have been at one
@@ -70,23 +93,30 @@ func (a *away) route() event.Route {
 	return event.Route{Prefix: overlay.HostPrefix(a.nbma), Device: a.holder.Identity}
 }
 
+// endAll forgets who is away.
+func (aw *AwayClients) endAll() {
+	for _, who := range slices.Collect(maps.Keys(aw.ByHolder)) {
+		aw.end(who)
+	}
+}
+
 // AwayInside returns the NBMA address of a client that is away, if one lies inside prefix.
 // Otherwise it returns the zero address.
-func (srv *Server) AwayInside(prefix netip.Prefix) netip.Addr {
-	for r := range srv.AwayAt.Inside(prefix) {
+func (aw *AwayClients) AwayInside(prefix netip.Prefix) netip.Addr {
+	for r := range aw.ByNBMA.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}
 }
 
-// SaveAway returns which routers are away, ordered by identity and address.
-func (srv *Server) SaveAway() []report.SavedAway {
+// Save returns which routers are away, ordered by identity and address.
+func (aw *AwayClients) Save() []report.SavedAway {
 	var list []report.SavedAway
-	for _, a := range srv.Away {
+	for _, a := range aw.ByHolder {
 		saved := report.SavedAway{
 			Identity: a.holder.Identity,
 			NBMA:     a.nbma,
-			Expires:  srv.OnClock(a.until),
+			Expires:  aw.OnClock(a.until),
 		}
 		list = append(list, saved)
 	}
@@ -96,12 +126,12 @@ func (srv *Server) SaveAway() []report.SavedAway {
 	return list
 }
 
-// RestoreAway restores saved entries that have not expired.
-func (srv *Server) RestoreAway(saved []report.SavedAway) {
+// Restore restores saved entries that have not expired.
+func (aw *AwayClients) Restore(saved []report.SavedAway) {
 	for _, s := range saved {
 		who := overlay.HolderOf(s.Identity, peerid.At(s.NBMA))
-		if left := min(s.Expires.Sub(srv.Now), AwayTime); left > 0 && overlay.UsableNBMA(s.NBMA) {
-			srv.setAway(who, s.NBMA, srv.Now.Add(left))
+		if left := min(s.Expires.Sub(aw.Now), AwayTime); left > 0 && overlay.UsableNBMA(s.NBMA) {
+			aw.set(who, s.NBMA, aw.Now.Add(left))
 		}
 	}
 }

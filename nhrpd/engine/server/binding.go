@@ -142,7 +142,7 @@ func (srv *Server) DropBinding(b *Binding) {
 	delete(srv.uncertain, b.Protocol)
 	if b.Holder != (overlay.Holder{}) {
 		srv.AddressesOf.GiveBack(b.Holder, 1)
-		srv.markAway(b)
+		srv.Away.mark(b)
 	}
 	srv.Timers.Stop(&b.Expiry)
 	srv.Neighbors.Withdraw(&b.neighbor)
@@ -154,11 +154,36 @@ func (srv *Server) DropBinding(b *Binding) {
 	}
 }
 
+// DropAll ends all bindings, and forgets who owned addresses and who is away.
+func (srv *Server) DropAll() {
+	for _, b := range ordered.Values(srv.Bindings, ordered.ByAddr) {
+		srv.DropBinding(b)
+	}
+	srv.Owners.endAll()
+	srv.Away.endAll()
+}
+
+// SetHolder counts a binding and its prefixes against the shares of h, and no longer against those
+// of the holder before.
+func (b *Binding) SetHolder(h overlay.Holder) {
+	switch {
+	case b.Holder == h:
+		return
+	case b.Holder == (overlay.Holder{}):
+		b.Server.AddressesOf.Take(h)
+		b.Server.Announced.Shares.Move(overlay.Holder{}, h, len(b.Prefixes))
+	default:
+		b.Server.AddressesOf.Move(b.Holder, h, 1)
+		b.Server.Announced.Shares.Move(b.Holder, h, len(b.Prefixes))
+	}
+	b.Holder = h
+}
+
 // PeerSecured uses the binding again if its client is at the address now. If another router is
 // there, or the rules no longer allow the binding, it ends.
 func (b *Binding) PeerSecured() {
 	if !b.Static && !b.MayBe(b.Ref.Peer.IKE) {
-		b.Server.ReserveForOwner(b)
+		b.Server.Owners.ReserveForOwner(b)
 		b.Server.Unbind(
 			b,
 			"another identity has the client's NBMA address now: "+b.Ref.Peer.IKE.Identity,
@@ -189,7 +214,7 @@ func (b *Binding) PeerCutOff() { b.Server.Announced.unroutePrefixes(b) }
 // PeerLostForGood ends the binding. The overlay address stays the identity's own until the
 // registration expires.
 func (b *Binding) PeerLostForGood() {
-	b.Server.ReserveForOwner(b)
+	b.Server.Owners.ReserveForOwner(b)
 	b.Server.Unbind(b, "no SA with the client any more")
 }
 

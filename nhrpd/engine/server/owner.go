@@ -9,6 +9,8 @@ import (
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/peers"
+	"cygnet/nhrpd/engine/ratelimit"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/engine/timers"
 )
@@ -24,100 +26,99 @@ type owner struct {
 	expiry   timers.Timer
 }
 
+// Owners has the identities for which overlay addresses are reserved.
+type Owners struct {
+	*overlay.Interface
+	Peers *peers.Table
+
+	// ByAddress has the owners by overlay address.
+	ByAddress map[netip.Addr]*owner
+	// addresses are the shares of the server, in which an owned address counts too.
+	addresses ratelimit.Shares[overlay.Holder]
+}
+
+// newOwners returns a table without owners. The address of an owner counts in shares.
+func newOwners(needs Needs, shares ratelimit.Shares[overlay.Holder]) Owners {
+	return Owners{
+		Interface: needs.Interface,
+		Peers:     needs.Peers,
+		ByAddress: make(map[netip.Addr]*owner),
+		addresses: shares,
+	}
+}
+
 // ReserveForOwner reserves the overlay address of a binding for its identity until the registration
 // would have expired. It is called before a binding ends because its SA is gone. It does nothing
 // where rules say who may have an address.
-func (srv *Server) ReserveForOwner(b *Binding) {
-	if !srv.Config.Protected || srv.Config.Policy != nil || b.Static || b.Identity == "" ||
-		len(b.sharers) > 0 || !srv.Now.Before(b.Expires) {
+func (ow *Owners) ReserveForOwner(b *Binding) {
+	if !ow.Config.Protected || ow.Config.Policy != nil || b.Static || b.Identity == "" ||
+		len(b.sharers) > 0 || !ow.Now.Before(b.Expires) {
 		return
 	}
-	srv.newOwner(b.Protocol, b.Identity, b.Expires)
+	ow.add(b.Protocol, b.Identity, b.Expires)
 }
 
-// newOwner reserves an overlay address for an identity until a time. The address counts as one of
-// those that the identity has. If the table is full, the address is free at once.
-func (srv *Server) newOwner(protocol netip.Addr, identity string, until time.Time) {
-	srv.endOwner(protocol)
-	if len(srv.Owners) >= srv.Config.Limits.Bindings {
+// add reserves an overlay address for an identity until a time. The address counts as one of those
+// that the identity has. If the table is full, the address is free at once.
+func (ow *Owners) add(protocol netip.Addr, identity string, until time.Time) {
+	ow.end(protocol)
+	if len(ow.ByAddress) >= ow.Config.Limits.Bindings {
 		return
 	}
-	srv.StateChanged()
+	ow.StateChanged()
 	o := &owner{Identity: identity, until: until}
-	o.expiry.Run = func() { srv.endOwner(protocol) }
-	srv.Owners[protocol] = o
-	srv.AddressesOf.Take(overlay.HolderOf(identity, peerid.ID{}))
-	srv.Timers.Set(&o.expiry, until)
+	o.expiry.Run = func() { ow.end(protocol) }
+	ow.ByAddress[protocol] = o
+	ow.addresses.Take(overlay.HolderOf(identity, peerid.ID{}))
+	ow.Timers.Set(&o.expiry, until)
 }
 
-// endOwner ends the reservation of an overlay address.
-func (srv *Server) endOwner(protocol netip.Addr) {
-	o := srv.Owners[protocol]
+// end ends the reservation of an overlay address.
+func (ow *Owners) end(protocol netip.Addr) {
+	o := ow.ByAddress[protocol]
 	if o == nil {
 		return
 	}
-	srv.StateChanged()
-	srv.Timers.Stop(&o.expiry)
-	delete(srv.Owners, protocol)
-	srv.AddressesOf.GiveBack(overlay.HolderOf(o.Identity, peerid.ID{}), 1)
+	ow.StateChanged()
+	ow.Timers.Stop(&o.expiry)
+	delete(ow.ByAddress, protocol)
+	ow.addresses.GiveBack(overlay.HolderOf(o.Identity, peerid.ID{}), 1)
 }
 
 // OwnedByOther reports whether an overlay address without a binding belongs to an identity that is
 // none of the sender's.
-func (srv *Server) OwnedByOther(m *overlay.Message, protocol netip.Addr) bool {
-	o := srv.Owners[protocol]
-	return o != nil && srv.Config.Policy == nil && !srv.Peers.Proven(m.From).IsOneOf(o.Identity)
+func (ow *Owners) OwnedByOther(m *overlay.Message, protocol netip.Addr) bool {
+	o := ow.ByAddress[protocol]
+	return o != nil && ow.Config.Policy == nil && !ow.Peers.Proven(m.From).IsOneOf(o.Identity)
 }
 
-// DropAll ends all bindings, and forgets who owned addresses and who is away.
-func (srv *Server) DropAll() {
-	for _, b := range ordered.Values(srv.Bindings, ordered.ByAddr) {
-		srv.DropBinding(b)
-	}
-	for _, a := range slices.SortedFunc(maps.Keys(srv.Owners), ordered.ByAddr) {
-		srv.endOwner(a)
-	}
-	for _, who := range slices.Collect(maps.Keys(srv.Away)) {
-		srv.endAway(who)
+// endAll ends all reservations.
+func (ow *Owners) endAll() {
+	for _, a := range slices.SortedFunc(maps.Keys(ow.ByAddress), ordered.ByAddr) {
+		ow.end(a)
 	}
 }
 
-// SaveOwners returns a copy of all owners whose time is not over, in the order of their addresses.
-func (srv *Server) SaveOwners() []report.SavedOwner {
+// Save returns a copy of all owners whose time is not over, in the order of their addresses.
+func (ow *Owners) Save() []report.SavedOwner {
 	var list []report.SavedOwner
-	for _, a := range slices.SortedFunc(maps.Keys(srv.Owners), ordered.ByAddr) {
-		if o := srv.Owners[a]; srv.Now.Before(o.until) {
+	for _, a := range slices.SortedFunc(maps.Keys(ow.ByAddress), ordered.ByAddr) {
+		if o := ow.ByAddress[a]; ow.Now.Before(o.until) {
 			list = append(list, report.SavedOwner{
 				Protocol: a,
 				Identity: o.Identity,
-				Expires:  srv.OnClock(o.until),
+				Expires:  ow.OnClock(o.until),
 			})
 		}
 	}
 	return list
 }
 
-// RestoreOwners restores saved owners whose time is not over.
-func (srv *Server) RestoreOwners(saved []report.SavedOwner) {
+// Restore restores saved owners whose time is not over.
+func (ow *Owners) Restore(saved []report.SavedOwner) {
 	for _, o := range saved {
-		if left := srv.Remaining(o.Expires); left > 0 && srv.ClientAddress(o.Protocol) {
-			srv.newOwner(o.Protocol, o.Identity, srv.Now.Add(left))
+		if left := ow.Remaining(o.Expires); left > 0 && ow.ClientAddress(o.Protocol) {
+			ow.add(o.Protocol, o.Identity, ow.Now.Add(left))
 		}
 	}
-}
-
-// SetHolder counts a binding and its prefixes against the shares of h, and no longer against those
-// of the holder before.
-func (b *Binding) SetHolder(h overlay.Holder) {
-	switch {
-	case b.Holder == h:
-		return
-	case b.Holder == (overlay.Holder{}):
-		b.Server.AddressesOf.Take(h)
-		b.Server.Announced.Shares.Move(overlay.Holder{}, h, len(b.Prefixes))
-	default:
-		b.Server.AddressesOf.Move(b.Holder, h, 1)
-		b.Server.Announced.Shares.Move(b.Holder, h, len(b.Prefixes))
-	}
-	b.Holder = h
 }

@@ -47,7 +47,7 @@ type AnnouncedPrefixes struct {
 	Shares ratelimit.Shares[overlay.Holder]
 }
 
-// newAnnouncedPrefixes returns announced prefixes of which there are none.
+// newAnnouncedPrefixes returns a table without prefixes.
 func newAnnouncedPrefixes(needs Needs) AnnouncedPrefixes {
 	return AnnouncedPrefixes{
 		Interface: needs.Interface,

@@ -259,8 +259,8 @@ func (srv *Server) objectToTaking(m *overlay.Message, client netip.Addr) objecti
 // belongs to another identity, or the sender has used up its share of addresses. An address that
 // belongs to the sender counts in that share already.
 func (srv *Server) objectToNewOwner(m *overlay.Message, client netip.Addr) objection.Objection {
-	o := srv.Owners[client]
-	if srv.OwnedByOther(m, client) {
+	o := srv.Owners.ByAddress[client]
+	if srv.Owners.OwnedByOther(m, client) {
 		return objection.New(
 			objection.AddressTaken,
 			"the address belongs to another identity until its registration expires: "+o.Identity,
@@ -285,7 +285,7 @@ func (srv *Server) renewBinding(m *overlay.Message, cie *packet.CIE, client neti
 	identity, sharers := srv.Peers.BearerAt(m.From, client)
 	b := srv.Bindings[client]
 	if b == nil {
-		srv.endOwner(client)
+		srv.Owners.end(client)
 		b = srv.NewBinding(client)
 		b.Identity = identity
 		srv.Notice(output.Notice{
@@ -316,8 +316,8 @@ func (srv *Server) renewBinding(m *overlay.Message, cie *packet.CIE, client neti
 	if b.Holder == (overlay.Holder{}) || b.Identity != identity || identity == "" {
 		b.SetHolder(overlay.HolderOf(identity, m.From))
 	}
-	if len(srv.Away) > 0 {
-		srv.endAway(b.Holder)
+	if len(srv.Away.ByHolder) > 0 {
+		srv.Away.end(b.Holder)
 	}
 	b.Identity, b.sharers = identity, sharers
 	srv.uncertain.update(b)

@@ -89,7 +89,7 @@ func (srv *Server) UnlistRestored() (found bool) {
 func (srv *Server) EndUnconfirmed() {
 	for _, b := range ordered.Values(srv.Bindings, ordered.ByAddr) {
 		if b.Restored {
-			srv.ReserveForOwner(b)
+			srv.Owners.ReserveForOwner(b)
 			srv.Unbind(b, "no SA with the client after the restart")
 		}
 	}

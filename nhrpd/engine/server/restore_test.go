@@ -122,7 +122,7 @@ func TestUnconfirmedBindingsEnd(t *testing.T) {
 	if len(f.Bindings) != 1 || f.Bindings[saved[1].Protocol] == nil {
 		t.Errorf("%d bindings are left, want only that of spoke2", len(f.Bindings))
 	}
-	if o := f.Owners[saved[0].Protocol]; o == nil || o.Identity != "spoke1" {
+	if o := f.Owners.ByAddress[saved[0].Protocol]; o == nil || o.Identity != "spoke1" {
 		t.Error("the address of spoke1 is free for others")
 	}
 	f.do(func() {

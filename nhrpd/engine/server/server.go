@@ -14,7 +14,6 @@ import (
 	"cygnet/nhrpd/engine/prefixes"
 	"cygnet/nhrpd/engine/purge"
 	"cygnet/nhrpd/engine/ratelimit"
-	"cygnet/nhrpd/engine/rib"
 )
 
 // Server is the next hop server on an interface (RFC 2332 §5.2.3): the bindings and prefixes that
@@ -27,14 +26,12 @@ type Server struct {
 	Draining bool
 	// Bindings has the clients and static maps, by overlay address.
 	Bindings map[netip.Addr]*Binding
-	// Owners has the identities for which overlay addresses are reserved, by overlay address.
-	Owners map[netip.Addr]*owner
+	// Owners has the identities for which overlay addresses are reserved.
+	Owners Owners
 	// Announced has the prefixes that clients announced.
 	Announced AnnouncedPrefixes
 	// Away has the clients that are not registered now and may come back.
-	Away map[overlay.Holder]*away
-	// AwayAt is the index of Away by NBMA address.
-	AwayAt rib.Trie
+	Away AwayClients
 
 	// AddressesOf has how many overlay addresses each router has registered or owns.
 	AddressesOf ratelimit.Shares[overlay.Holder]
@@ -71,14 +68,15 @@ type Parts interface {
 
 // New returns a server without clients, with memory for that many of them.
 func New(needs Needs, clients int) Server {
+	addresses := make(ratelimit.Shares[overlay.Holder], clients)
 	return Server{
 		Needs:       needs,
 		Bindings:    make(map[netip.Addr]*Binding, clients),
 		uncertain:   make(uncertain),
-		Owners:      make(map[netip.Addr]*owner),
+		Owners:      newOwners(needs, addresses),
 		Announced:   newAnnouncedPrefixes(needs),
-		Away:        make(map[overlay.Holder]*away),
-		AddressesOf: make(ratelimit.Shares[overlay.Holder], clients),
+		Away:        newAwayClients(needs),
+		AddressesOf: addresses,
 		pool:        pool.New[Binding](clients),
 	}
 }

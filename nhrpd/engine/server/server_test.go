@@ -62,7 +62,9 @@ type keeper struct {
 	srv *Server
 }
 
-func (k keeper) UnderlayInside(prefix netip.Prefix) netip.Addr { return k.srv.AwayInside(prefix) }
+func (k keeper) UnderlayInside(prefix netip.Prefix) netip.Addr {
+	return k.srv.Away.AwayInside(prefix)
+}
 
 // fixture is the server of the hub 10.255.0.1 at 192.0.2.1, in virtual time. It accepts prefixes in
 // 172.16.0.0/12 and 198.51.0.0/16.
@@ -396,7 +398,7 @@ func TestOwner(t *testing.T) {
 			if o := f.objects(registration("192.0.2.12", "10.255.0.11")); o.Kind != tt.want {
 				t.Errorf("the objection is %d, %q; want %d", o.Kind, o.Text, tt.want)
 			}
-			if reserved := len(f.Owners) > 0; reserved != (tt.want != objection.None) {
+			if reserved := len(f.Owners.ByAddress) > 0; reserved != (tt.want != objection.None) {
 				t.Errorf("the address is reserved: %v", reserved)
 			}
 		})
