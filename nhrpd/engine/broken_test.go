@@ -29,7 +29,7 @@ func (n *node) brokenRoutes(ifc *iface) error {
 		return err
 	}
 	for prefix, nextHop := range n.shortcuts {
-		sc := ifc.Requester.RoutedAt(prefix)
+		sc := ifc.Requester.Placements.RoutedAt(prefix)
 		if a := ifc.server.Announced.ByPrefix[prefix]; a != nil && sc == nil {
 			if err := n.brokenAnnounced(a, nextHop); err != nil {
 				return err

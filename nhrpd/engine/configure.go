@@ -118,7 +118,7 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 // no packet is lost between the two.
 func (ifc *iface) moveRoutes(f func()) {
 	routes := slices.Concat(
-		ifc.neighbors.Routes(), ifc.server.Announced.Routes(), ifc.Requester.Routes())
+		ifc.neighbors.Routes(), ifc.server.Announced.Routes(), ifc.Requester.Placements.Routes())
 	for _, r := range routes {
 		r.Delete = true
 		ifc.ChangeRoute(r)

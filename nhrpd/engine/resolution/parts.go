@@ -53,7 +53,7 @@ func (rq *Requester) Missed(host netip.Prefix) bool {
 func (rq *Requester) RouterRouted(host netip.Prefix) bool {
 	s := rq.Shortcuts[host]
 	if s == nil || s.State == report.ShortcutResolving || s.NextHop == host.Addr() {
-		s = rq.RoutedAt(host) // as a half of a prefix with two addresses
+		s = rq.Placements.RoutedAt(host) // as a half of a prefix with two addresses
 		if s == nil || s.Prefix == host {
 			return false
 		}
@@ -64,7 +64,7 @@ func (rq *Requester) RouterRouted(host netip.Prefix) bool {
 
 // PrefixRouted ends the shortcuts that have a route to a prefix that a client has registered.
 func (rq *Requester) PrefixRouted(prefix netip.Prefix) {
-	for s := rq.RoutedAt(prefix); s != nil; s = rq.RoutedAt(prefix) {
+	for s := rq.Placements.RoutedAt(prefix); s != nil; s = rq.Placements.RoutedAt(prefix) {
 		rq.EndShortcut(s, "a client has registered this very prefix")
 	}
 }

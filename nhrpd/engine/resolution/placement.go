@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"slices"
 
+	"cygnet/nhrpd/engine/neighbors"
 	"cygnet/nhrpd/engine/ordered"
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/report"
 )
 
@@ -47,28 +49,49 @@ func halves(prefix netip.Prefix) (lower, upper netip.Prefix) {
 	return netip.PrefixFrom(first, bits+1), netip.PrefixFrom(a, bits+1)
 }
 
+// Placements are the routes of shortcuts: where each is to be in the kernel, and which are there.
+type Placements struct {
+	*overlay.Interface
+	Neighbors *neighbors.Table
+
+	// shortcuts are those of the requester, by their prefixes.
+	shortcuts map[netip.Prefix]*Shortcut
+	// routes has each route that the kernel is to have for a shortcut.
+	routes map[slot]leadsTo
+}
+
+// newPlacements returns the placements of shortcuts, of which none has a route.
+func newPlacements(n Needs, shortcuts map[netip.Prefix]*Shortcut) Placements {
+	return Placements{
+		Interface: n.Interface,
+		Neighbors: n.Neighbors,
+		shortcuts: shortcuts,
+		routes:    make(map[slot]leadsTo),
+	}
+}
+
 // placementFor decides how the kernel gets the route to a prefix. Nothing else decides that, apart
 // from beside for a shortcut whose covering route went.
-func (rq *Requester) placementFor(prefix netip.Prefix) report.Placement {
-	if beneath, ok := rq.Table().KernelEnclosing(prefix); !ok || beneath.Prefix != prefix {
+func (pl *Placements) placementFor(prefix netip.Prefix) report.Placement {
+	if beneath, ok := pl.Table().KernelEnclosing(prefix); !ok || beneath.Prefix != prefix {
 		return report.PlacedWhole
 	}
-	return rq.beside(prefix)
+	return pl.beside(prefix)
 }
 
 // beside returns the placement of a shortcut that leaves room for a route of others to the same
 // prefix. It is PlacedWhole if there is no such placement: for a host prefix where the interface
 // has no table for host routes, and for a prefix one of whose two addresses is a router that has a
 // host route of its own.
-func (rq *Requester) beside(prefix netip.Prefix) report.Placement {
+func (pl *Placements) beside(prefix netip.Prefix) report.Placement {
 	if prefix.IsSingleIP() {
-		if rq.Config.HostTable.Exists() {
+		if pl.Config.HostTable.Exists() {
 			return report.PlacedHostTable
 		}
 		return report.PlacedWhole
 	}
 	for _, half := range slots(prefix, report.PlacedHalves) {
-		if rq.Neighbors.HasHostRoute(half.prefix, netip.Addr{}) {
+		if pl.Neighbors.HasHostRoute(half.prefix, netip.Addr{}) {
 			return report.PlacedWhole
 		}
 	}
@@ -76,14 +99,14 @@ func (rq *Requester) beside(prefix netip.Prefix) report.Placement {
 }
 
 // possible reports whether a prefix can have a placement, which a saved state names.
-func (rq *Requester) possible(prefix netip.Prefix, p report.Placement) bool {
+func (pl *Placements) possible(prefix netip.Prefix, p report.Placement) bool {
 	switch p {
 	case report.PlacedWhole:
 		return true
 	case report.PlacedHalves:
 		return !prefix.IsSingleIP()
 	case report.PlacedHostTable:
-		return prefix.IsSingleIP() && rq.Config.HostTable.Exists()
+		return prefix.IsSingleIP() && pl.Config.HostTable.Exists()
 	}
 	return false
 }
@@ -91,9 +114,8 @@ func (rq *Requester) possible(prefix netip.Prefix, p report.Placement) bool {
 // standAside gives a shortcut another placement if a route of others to its very prefix has come.
 // It never goes back: halves serve as well beside a wider route, and to leave them costs nothing.
 func (s *Shortcut) standAside() {
-	rq := s.requester
 	if s.Placement == report.PlacedWhole {
-		s.place(rq.placementFor(s.Prefix))
+		s.place(s.requester.Placements.placementFor(s.Prefix))
 	}
 }
 
@@ -104,10 +126,10 @@ func (s *Shortcut) place(p report.Placement) {
 	before := s.Placement
 	s.Placement = p
 	for _, x := range slots(s.Prefix, p) {
-		rq.reviseSlot(x)
+		rq.Placements.reviseSlot(x)
 	}
 	for _, x := range slots(s.Prefix, before) {
-		rq.reviseSlot(x)
+		rq.Placements.reviseSlot(x)
 	}
 	if before != p && s.State == report.ShortcutUp {
 		rq.StateChanged()
@@ -115,31 +137,31 @@ func (s *Shortcut) place(p report.Placement) {
 }
 
 // reviseSlot asks the kernel for the route that is to be in a slot now.
-func (rq *Requester) reviseSlot(x slot) {
+func (pl *Placements) reviseSlot(x slot) {
 	var want leadsTo
-	if s := rq.holder(x); s != nil {
+	if s := pl.holder(x); s != nil {
 		want = leadsTo{s.NextHop, s.mtu}
 	}
-	have := rq.routes[x]
+	have := pl.routes[x]
 	if want == have {
 		return
 	}
 	change := output.RouteChange{Prefix: x.prefix, HostTable: x.hostTable}
 	if have.nextHop.IsValid() {
 		change.NextHop, change.MTU, change.Delete = have.nextHop, have.mtu, true
-		rq.ChangeRoute(change)
-		delete(rq.routes, x)
+		pl.ChangeRoute(change)
+		delete(pl.routes, x)
 	}
 	if want.nextHop.IsValid() {
 		change.NextHop, change.MTU, change.Delete = want.nextHop, want.mtu, false
-		rq.ChangeRoute(change)
-		rq.routes[x] = want
+		pl.ChangeRoute(change)
+		pl.routes[x] = want
 	}
 }
 
 // Routes returns the shortcuts' routes that the kernel is to have, in order.
-func (rq *Requester) Routes() []output.RouteChange {
-	slots := slices.SortedFunc(maps.Keys(rq.routes), func(a, b slot) int {
+func (pl *Placements) Routes() []output.RouteChange {
+	slots := slices.SortedFunc(maps.Keys(pl.routes), func(a, b slot) int {
 		inHostTable := func(x slot) int {
 			if x.hostTable {
 				return 1
@@ -150,7 +172,7 @@ func (rq *Requester) Routes() []output.RouteChange {
 	})
 	list := make([]output.RouteChange, 0, len(slots))
 	for _, x := range slots {
-		to := rq.routes[x]
+		to := pl.routes[x]
 		list = append(list, output.RouteChange{
 			Prefix: x.prefix, HostTable: x.hostTable, NextHop: to.nextHop, MTU: to.mtu,
 		})
@@ -167,8 +189,8 @@ type leadsTo struct {
 // holder returns the shortcut whose route is to be in a slot, or nil. Two shortcuts may want the
 // slot: one for its prefix, and one for the prefix that it is a half of. The former is more
 // specific.
-func (rq *Requester) holder(x slot) *Shortcut {
-	s := rq.Shortcuts[x.prefix]
+func (pl *Placements) holder(x slot) *Shortcut {
+	s := pl.shortcuts[x.prefix]
 	if s != nil && (s.Placement == report.PlacedHostTable && x.hostTable ||
 		s.Placement == report.PlacedWhole && !x.hostTable) {
 		return s
@@ -177,7 +199,7 @@ func (rq *Requester) holder(x slot) *Shortcut {
 	if err != nil || x.hostTable {
 		return nil
 	}
-	if s = rq.Shortcuts[wider]; s != nil && s.Placement == report.PlacedHalves {
+	if s = pl.shortcuts[wider]; s != nil && s.Placement == report.PlacedHalves {
 		return s
 	}
 	return nil
@@ -187,7 +209,7 @@ func (rq *Requester) holder(x slot) *Shortcut {
 func (s *Shortcut) routed() []netip.Prefix {
 	var list []netip.Prefix
 	for _, x := range slots(s.Prefix, s.Placement) {
-		if s.requester.holder(x) == s {
+		if s.requester.Placements.holder(x) == s {
 			list = append(list, x.prefix)
 		}
 	}
@@ -196,6 +218,6 @@ func (s *Shortcut) routed() []netip.Prefix {
 
 // RoutedAt returns the shortcut that has a route to a prefix in the table of the interface, or nil.
 // The shortcut may be for the prefix of which that one is a half.
-func (rq *Requester) RoutedAt(prefix netip.Prefix) *Shortcut {
-	return rq.holder(slot{prefix: prefix})
+func (pl *Placements) RoutedAt(prefix netip.Prefix) *Shortcut {
+	return pl.holder(slot{prefix: prefix})
 }

@@ -79,7 +79,7 @@ func (s *Shortcut) setMTU(mtu uint16) {
 	}
 	s.mtu = mtu
 	for _, x := range slots(s.Prefix, s.Placement) {
-		s.requester.reviseSlot(x)
+		s.requester.Placements.reviseSlot(x)
 	}
 }
 

@@ -142,7 +142,7 @@ func (s *Shortcut) awaitCovering() {
 	}
 	rq.Timers.Set(&s.uncovered, rq.Now.Add(CoveringGrace))
 	if s.Placement == report.PlacedWhole {
-		s.place(rq.beside(s.Prefix))
+		s.place(rq.Placements.beside(s.Prefix))
 	}
 }
 

@@ -92,12 +92,12 @@ type Requester struct {
 
 	relays *Relays
 
-	// routes has each route that the kernel is to have for a shortcut.
-	routes map[slot]leadsTo
-
 	// Shortcuts has each shortcut, and each question for one, by its prefix. A question that was
 	// not answered yet is there by the host prefix of its destination.
 	Shortcuts map[netip.Prefix]*Shortcut
+
+	// Placements has the routes of the shortcuts.
+	Placements Placements
 
 	// Requests has each question that is out by the ID of its Resolution Request.
 	Requests map[uint32]*Shortcut
@@ -116,11 +116,12 @@ type Requester struct {
 
 // newRequester returns a requester without shortcuts.
 func newRequester(n Needs, rl *Relays) Requester {
+	shortcuts := make(map[netip.Prefix]*Shortcut)
 	return Requester{
 		Needs:      n,
 		relays:     rl,
-		routes:     make(map[slot]leadsTo),
-		Shortcuts:  make(map[netip.Prefix]*Shortcut),
+		Shortcuts:  shortcuts,
+		Placements: newPlacements(n, shortcuts),
 		Requests:   make(map[uint32]*Shortcut),
 		Unresolved: make(map[netip.Addr]unresolved),
 	}
@@ -230,8 +231,8 @@ func (rq *Requester) WantRoute(s *Shortcut, restored report.Placement) {
 	if s.Placement != report.PlacedNowhere || s.CutOff || !s.needsRoute() {
 		return
 	}
-	if !rq.possible(s.Prefix, restored) {
-		restored = rq.placementFor(s.Prefix)
+	if !rq.Placements.possible(s.Prefix, restored) {
+		restored = rq.Placements.placementFor(s.Prefix)
 	}
 	s.place(restored)
 }
