@@ -88,7 +88,8 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if len(ifc.server.Bindings) > l.Bindings+len(ifc.Config.Maps) ||
 		len(ifc.Requester.Shortcuts) > l.Shortcuts ||
 		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held.Senders()) > l.Held ||
-		len(ifc.Requester.Requests) > l.Shortcuts || len(ifc.Requester.Unresolved) > l.Shortcuts ||
+		len(ifc.Requester.Requests) > l.Shortcuts ||
+		len(ifc.Requester.Unresolved.ByDest) > l.Shortcuts ||
 		len(ifc.purges.ByID) > l.Answers+goodbyes ||
 		len(ifc.server.Announced.ByPrefix) > l.Prefixes ||
 		len(ifc.Relays.ByProtocol) > resolution.RelaysPerShortcut*l.Shortcuts {
@@ -103,7 +104,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 			len(
 				ifc.Requester.Requests,
 			),
-			len(ifc.Requester.Unresolved),
+			len(ifc.Requester.Unresolved.ByDest),
 			len(ifc.purges.ByID),
 			len(ifc.server.Announced.ByPrefix),
 			len(ifc.Relays.ByProtocol),

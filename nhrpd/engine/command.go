@@ -160,7 +160,7 @@ func (ifc *iface) clearShortcuts(address netip.Addr) []report.Cleared {
 		ifc.Requester.EndShortcut(s, byAdministrator)
 		ifc.proofs.Reset(peer)
 	}
-	if ifc.Requester.Retry(address) && len(list) == 0 {
+	if ifc.Requester.Unresolved.Retry(address) && len(list) == 0 {
 		list = append(list, report.Cleared{Interface: ifc.Config.Name,
 			Prefix: overlay.HostPrefix(address), CoolDown: true})
 	}

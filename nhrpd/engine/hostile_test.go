@@ -253,7 +253,7 @@ func TestTablesAreBounded(t *testing.T) {
 		}, "requests": {len(ifc.Requester.Requests), 100},
 		"answers":  {len(ifc.Responder.Answers), 100},
 		"bindings": {len(ifc.server.Bindings), 20}, "unresolved": {
-			len(ifc.Requester.Unresolved), 100,
+			len(ifc.Requester.Unresolved.ByDest), 100,
 		}, "peers": {len(ifc.peers.ByID), 320},
 	} {
 		if is[0] > is[1] {

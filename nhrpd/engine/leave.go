@@ -173,5 +173,5 @@ func (ifc *iface) withdrawAll() {
 	}
 	ifc.peers.Held.Forget()
 	ifc.inquiries.ForgetAll()
-	clear(ifc.Requester.Unresolved)
+	clear(ifc.Requester.Unresolved.ByDest)
 }

@@ -10,7 +10,7 @@ func (ifc *iface) localAddress(nbma, second netip.Addr) {
 		return
 	}
 	ifc.Local, ifc.Second = nbma, second
-	ifc.Requester.ForgetImpossible()
+	ifc.Requester.Unresolved.ForgetImpossible()
 	moved := false
 	if nbma.IsValid() && (ifc.Known != nbma || ifc.KnownSecond != second) {
 		moved = ifc.gone(ifc.Known) || ifc.gone(ifc.KnownSecond)

@@ -302,7 +302,7 @@ func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
 	return len(i.peers.ByID) + len(i.peers.Held.Senders()) + len(i.server.Bindings) +
 		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests) +
-		len(i.Requester.Unresolved) + len(i.Responder.Answers) + len(i.purges.ByID) +
+		len(i.Requester.Unresolved.ByDest) + len(i.Responder.Answers) + len(i.purges.ByID) +
 		len(i.server.Announced.ByPrefix) + len(i.Relays.ByProtocol)
 }
 

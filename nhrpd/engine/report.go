@@ -46,7 +46,7 @@ func (ifc *iface) status() report.InterfaceStatus {
 	for _, s := range ordered.Values(ifc.Requester.Shortcuts, ordered.ByPrefix) {
 		st.Shortcuts = append(st.Shortcuts, s.Status())
 	}
-	st.Shortcuts = append(st.Shortcuts, ifc.Requester.Impossible()...)
+	st.Shortcuts = append(st.Shortcuts, ifc.Requester.Unresolved.Impossible()...)
 	st.Routers, st.HostTable = ifc.neighbors.HostRoutes(), ifc.neighbors.InHostTable()
 	for _, p := range ordered.Values(ifc.peers.ByID, peerid.ID.Compare) {
 		st.Peers = append(st.Peers, ifc.peerStatus(p))

@@ -107,7 +107,7 @@ func (rq *Requester) noteUp(s *Shortcut, identity string) {
 func (rq *Requester) noteOutcome(dest netip.Addr, o report.Outcome, reason string) {
 	q := rq.Own.of(peerid.ID{}, dest)
 	q.Outcome, q.Reason, q.Ended = o, reason, rq.Now
-	q.Until = rq.Unresolved[dest].until
+	q.Until = rq.Unresolved.ByDest[dest].until
 }
 
 // outcomeOf returns the outcome that an objection to an answer means.

@@ -145,7 +145,7 @@ func (rl *Relays) pathToMissed(protocol netip.Addr) (neighbors.Path, neighbors.P
 // address.
 func (rl *Relays) relayUnasked(protocol netip.Addr) {
 	asking := rl.requester.Covering(protocol) != nil
-	if !asking && rl.requester.Unresolved[protocol].nobody {
+	if !asking && rl.requester.Unresolved.ByDest[protocol].nobody {
 		return
 	}
 	if r := rl.newRelay(protocol); r != nil && !asking {

@@ -2,9 +2,7 @@ package resolution
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"cygnet/nhrpd/engine/neighbors"
@@ -29,15 +27,8 @@ var askIntervals = [...]time.Duration{
 // NHS that the request went to.
 const checkAfter = 2
 
-// UnresolvedTime is how long the engine does not ask again for a destination that had no usable
-// answer.
-const UnresolvedTime = 10 * time.Second
-
-// ImpossibleTime is the same for a destination whose router has no IP version in common with this
-// one: only a change of an underlay changes that.
-const ImpossibleTime = time.Minute
-
-// noCommonVersion is why there is no shortcut to such a destination, for the status.
+// noCommonVersion is why there is no shortcut to a destination whose router has no IP version in
+// common with this one, for the status.
 const noCommonVersion = "no IP version in common"
 
 // askFor sends a new request for the shortcut's destination.
@@ -138,67 +129,16 @@ func (rq *Requester) Unresolve(s *Shortcut, outcome report.Outcome, reason strin
 func (rq *Requester) unresolveUntil(
 	s *Shortcut, outcome report.Outcome, reason string, until time.Time,
 ) {
-	rq.rememberUnresolved(s.dest, until)
+	rq.Unresolved.remember(s.dest, until)
 	rq.EndShortcut(s, reason)
 	rq.noteOutcome(s.dest, outcome, reason)
 	rq.relays.relayUnresolved(s.dest)
 }
 
-// rememberUnresolved records a destination that had no usable answer until a time. If the table is
-// full, it first removes what has expired, unless it is not yet the time unresolvedSweep.
-func (rq *Requester) rememberUnresolved(dest netip.Addr, until time.Time) {
-	if len(rq.Unresolved) >= rq.Config.Limits.Shortcuts && !rq.Now.Before(rq.unresolvedSweep) {
-		next := rq.Now.Add(UnresolvedTime)
-		for addr, u := range rq.Unresolved {
-			if !rq.Now.Before(u.until) {
-				delete(rq.Unresolved, addr)
-			} else if u.until.Before(next) {
-				next = u.until
-			}
-		}
-		rq.unresolvedSweep = next
-	}
-	if len(rq.Unresolved) < rq.Config.Limits.Shortcuts {
-		rq.Unresolved[dest] = unresolved{until: until}
-	}
-}
-
-// unresolved is a destination that had no usable answer.
-type unresolved struct {
-	until  time.Time
-	nobody bool      // the answer was that no router has the address
-	since  time.Time // when the answer came
-	why    string    // why there can be no shortcut, for the status; empty: the status does not say
-}
-
-// Impossible returns what the status shows of the destinations to which there can be no shortcut,
-// in the order of their addresses.
-func (rq *Requester) Impossible() []report.ShortcutStatus {
-	var list []report.ShortcutStatus
-	for _, dest := range slices.SortedFunc(maps.Keys(rq.Unresolved), netip.Addr.Compare) {
-		if u := rq.Unresolved[dest]; u.why != "" && rq.Now.Before(u.until) {
-			list = append(list, report.ShortcutStatus{Prefix: overlay.HostPrefix(dest), Dest: dest,
-				State: report.ShortcutImpossible, Since: u.since, Expires: u.until, Reason: u.why})
-		}
-	}
-	return list
-}
-
-// ForgetImpossible has the engine ask again for the destinations to which there could be no
-// shortcut, after an address of the underlay has changed.
-func (rq *Requester) ForgetImpossible() {
-	maps.DeleteFunc(rq.Unresolved, func(_ netip.Addr, u unresolved) bool { return u.why != "" })
-}
-
 // mayAsk reports whether the engine may ask for a destination now: the destination is not
 // unresolved, and no shortcut or question covers it.
 func (rq *Requester) mayAsk(dest netip.Addr) bool {
-	u, ok := rq.Unresolved[dest]
-	if ok && rq.Now.Before(u.until) {
-		return false
-	}
-	delete(rq.Unresolved, dest)
-	return rq.Covering(dest) == nil
+	return !rq.Unresolved.holds(dest) && rq.Covering(dest) == nil
 }
 
 // answeredBefore reports whether a reply answers a request that has led to a shortcut already.
@@ -281,9 +221,8 @@ func (rq *Requester) refused(s *Shortcut, m *overlay.Message) {
 			"of the IP version of ours, %s; traffic stays on the hub", m.SourceNBMA)
 	}
 	rq.unresolveUntil(s, outcome, reason, until)
-	if _, ok := rq.Unresolved[s.dest]; ok {
-		rq.Unresolved[s.dest] = unresolved{until: until, nobody: nobody, since: rq.Now, why: why}
-	}
+	rq.Unresolved.describe(
+		s.dest, unresolved{until: until, nobody: nobody, since: rq.Now, why: why})
 }
 
 // lacksVersion reports whether the router that refused a question has no NBMA address of the IP
@@ -372,7 +311,7 @@ func (rq *Requester) deny(
 		Peer:    peer,
 		Reason:  o.Text,
 	})
-	rq.rememberUnresolved(s.dest, rq.Now.Add(UnresolvedTime))
+	rq.Unresolved.remember(s.dest, rq.Now.Add(UnresolvedTime))
 	if s.State == report.ShortcutUp {
 		rq.EndShortcut(s, "the answer to its refresh is not admissible")
 	} else {
@@ -435,7 +374,7 @@ func (rq *Requester) newSecretID() uint32 {
 // AskNow asks for a shortcut to a destination, which now takes the path way, because the
 // administrator wants to.
 func (rq *Requester) AskNow(dest netip.Addr, way neighbors.Path) {
-	rq.Retry(dest)
+	rq.Unresolved.Retry(dest)
 	rq.noteIndication(dest, netip.Addr{}, "")
 	rq.resolve(packet.Inner{Source: rq.AddressFor(dest), Dest: dest}, way)
 	rq.Own.of(peerid.ID{}, dest).ByHand = true
@@ -446,12 +385,4 @@ func (rq *Requester) AskAgain(s *Shortcut) {
 	if !s.asking {
 		rq.askFor(s)
 	}
-}
-
-// Retry ends the wait before a destination may be asked for again. It reports whether there was
-// one.
-func (rq *Requester) Retry(dest netip.Addr) bool {
-	u, ok := rq.Unresolved[dest]
-	delete(rq.Unresolved, dest)
-	return ok && rq.Now.Before(u.until)
 }

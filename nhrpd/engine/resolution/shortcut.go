@@ -103,11 +103,7 @@ type Requester struct {
 	Requests map[uint32]*Shortcut
 
 	// Unresolved has the destinations that the engine does not ask for again for a while.
-	Unresolved map[netip.Addr]unresolved
-
-	// unresolvedSweep is when the engine next looks for expired destinations in Unresolved, if that
-	// table is full. None of them expires earlier.
-	unresolvedSweep time.Time
+	Unresolved *UnresolvedTable
 
 	// Own remembers this router's questions, and Others those of the routers whose packets go
 	// through here. They are apart so that others cannot have ours forgotten.
@@ -123,7 +119,7 @@ func newRequester(n Needs, rl *Relays) Requester {
 		Shortcuts:  shortcuts,
 		Placements: newPlacements(n, shortcuts),
 		Requests:   make(map[uint32]*Shortcut),
-		Unresolved: make(map[netip.Addr]unresolved),
+		Unresolved: newUnresolved(n),
 	}
 }
 
