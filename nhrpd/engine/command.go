@@ -164,7 +164,8 @@ func (ifc *iface) clearShortcuts(address netip.Addr) []report.Cleared {
 		list = append(list, report.Cleared{Interface: ifc.Config.Name,
 			Prefix: overlay.HostPrefix(address), CoolDown: true})
 	}
-	if q := ifc.Requester.Own.Last(peerid.ID{}, address); q != nil && q.NextHopNBMA.IsValid() {
+	q := ifc.Requester.Questions.Own.Last(peerid.ID{}, address)
+	if q != nil && q.NextHopNBMA.IsValid() {
 		ifc.proofs.Reset(ifc.neighbors.PeerIDOf(q.NextHop, q.NextHopNBMA))
 	}
 	return list

@@ -33,7 +33,7 @@ func (e *Engine) Explain(
 		Redirect:  ifc.Config.Redirect,
 		Way:       ifc.wayTo(dest),
 	}
-	if q := ifc.Requester.Own.Last(peerid.ID{}, dest); q != nil {
+	if q := ifc.Requester.Questions.Own.Last(peerid.ID{}, dest); q != nil {
 		copied := *q
 		x.Question = &copied
 	}
@@ -116,7 +116,7 @@ func (ifc *iface) pair(source, dest netip.Addr) *report.Pair {
 	if from.Peer == nil {
 		return p
 	}
-	if q := ifc.Requester.Others.Last(from.Peer.ID, dest); q != nil {
+	if q := ifc.Requester.Questions.Others.Last(from.Peer.ID, dest); q != nil {
 		copied := *q
 		p.Question = &copied
 	}

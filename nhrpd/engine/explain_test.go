@@ -194,7 +194,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	m := newMesh(t)
 	m.makeShortcut()
 	rq := &m.hub.engine.ifaces["gre1"].Requester
-	if rq.Others.Last(peerAt("192.0.2.11"), addr(host2)) == nil {
+	if rq.Questions.Others.Last(peerAt("192.0.2.11"), addr(host2)) == nil {
 		t.Fatal("the hub does not remember the question of spoke1")
 	}
 	for i := range resolution.MostRemembered + 10 {
@@ -205,10 +205,11 @@ func TestHistoryIsBounded(t *testing.T) {
 		m.hub.handle(event.Redirected{Interface: "gre1", From: peerAt("192.0.2.11"),
 			Packet: ipv4(addr(host1), dest)})
 	}
-	if n := rq.Others.Len(); n != resolution.MostRemembered {
+	if n := rq.Questions.Others.Len(); n != resolution.MostRemembered {
 		t.Errorf("%d questions are remembered, want %d", n, resolution.MostRemembered)
 	}
-	if m.spoke1.engine.ifaces["gre1"].Requester.Own.Last(peerid.ID{}, addr(host2)) == nil {
+	own := &m.spoke1.engine.ifaces["gre1"].Requester.Questions.Own
+	if own.Last(peerid.ID{}, addr(host2)) == nil {
 		t.Error("spoke1 has forgotten its own question")
 	}
 }

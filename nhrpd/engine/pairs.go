@@ -15,8 +15,8 @@ func (e *Engine) Pairs(ifname string) []report.PairStatus {
 	if ifc == nil {
 		return nil
 	}
-	all := make([]report.PairStatus, 0, ifc.Requester.Others.Len())
-	ifc.Requester.Others.Each(func(by peerid.ID, dest netip.Addr, q *report.Question) {
+	all := make([]report.PairStatus, 0, ifc.Requester.Questions.Others.Len())
+	ifc.Requester.Questions.Others.Each(func(by peerid.ID, dest netip.Addr, q *report.Question) {
 		if q.Indicated.IsZero() && q.Asked.IsZero() {
 			return // this router answered itself: no packet came through
 		}

@@ -6,6 +6,7 @@ import (
 	"cygnet/nhrpd/engine/objection"
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/engine/peers"
 	"cygnet/nhrpd/engine/report"
 	"cygnet/nhrpd/packet"
 )
@@ -57,57 +58,73 @@ func (h *History) of(by peerid.ID, dest netip.Addr) *report.Question {
 	return q
 }
 
+// Questions remembers this router's questions, and those of the routers whose packets go through
+// here. They are apart so that others cannot have ours forgotten.
+type Questions struct {
+	*overlay.Interface
+	Peers *peers.Table
+
+	Own, Others History
+
+	unresolved *UnresolvedTable
+}
+
+// newQuestions returns the memory of no question.
+func newQuestions(n Needs, un *UnresolvedTable) *Questions {
+	return &Questions{Interface: n.Interface, Peers: n.Peers, unresolved: un}
+}
+
 // noteIndication remembers that an indication about a destination came, and why nothing follows
 // from it, if so.
-func (rq *Requester) noteIndication(dest, from netip.Addr, ignored string) {
-	q := rq.Own.of(peerid.ID{}, dest)
-	q.Indicated, q.Indicator, q.Ignored = rq.Now, from, ignored
+func (qs *Questions) noteIndication(dest, from netip.Addr, ignored string) {
+	q := qs.Own.of(peerid.ID{}, dest)
+	q.Indicated, q.Indicator, q.Ignored = qs.Now, from, ignored
 }
 
 // noteBegin remembers that a question for a destination begins, and forgets how the last one ended.
-func (rq *Requester) noteBegin(dest netip.Addr) {
-	q := rq.Own.of(peerid.ID{}, dest)
+func (qs *Questions) noteBegin(dest netip.Addr) {
+	q := qs.Own.of(peerid.ID{}, dest)
 	*q = report.Question{Indicated: q.Indicated, Indicator: q.Indicator}
 	if q.Indicated.IsZero() {
-		q.Indicated = rq.Now
+		q.Indicated = qs.Now
 	}
 }
 
 // noteSent remembers that the request for a shortcut was sent to a router.
-func (rq *Requester) noteSent(s *Shortcut, via netip.Addr) {
-	q := rq.Own.of(peerid.ID{}, s.dest)
-	q.Asked, q.Sent, q.Via, q.At = rq.Now, s.attempts+1, via, rq.Peers.Outer(s.Via)
+func (qs *Questions) noteSent(s *Shortcut, via netip.Addr) {
+	q := qs.Own.of(peerid.ID{}, s.dest)
+	q.Asked, q.Sent, q.Via, q.At = qs.Now, s.attempts+1, via, qs.Peers.Outer(s.Via)
 }
 
 // noteReply remembers that a reply for a shortcut came.
-func (rq *Requester) noteReply(s *Shortcut, m *overlay.Message) {
-	q := rq.Own.of(peerid.ID{}, s.dest)
-	q.Answered, q.Answerer, q.Code, q.CodeText = rq.Now, m.Origin(), 0, ""
+func (qs *Questions) noteReply(s *Shortcut, m *overlay.Message) {
+	q := qs.Own.of(peerid.ID{}, s.dest)
+	q.Answered, q.Answerer, q.Code, q.CodeText = qs.Now, m.Origin(), 0, ""
 	if code := m.CIEs[0].Code; code != packet.CodeSuccess {
 		q.Code, q.CodeText = uint8(code), code.String()
 	}
 }
 
 // noteAnswer remembers what a positive answer for a shortcut says.
-func (rq *Requester) noteAnswer(
+func (qs *Questions) noteAnswer(
 	s *Shortcut, prefix netip.Prefix, cie *packet.CIE, peer peerid.ID,
 ) {
-	q := rq.Own.of(peerid.ID{}, s.dest)
-	q.Prefix, q.NextHop, q.NextHopNBMA = prefix, cie.Protocol, rq.Peers.Outer(peer)
+	q := qs.Own.of(peerid.ID{}, s.dest)
+	q.Prefix, q.NextHop, q.NextHopNBMA = prefix, cie.Protocol, qs.Peers.Outer(peer)
 	q.BehindNAT = cie.NBMA.IsValid() && cie.NBMA != q.NextHopNBMA
 }
 
 // noteUp remembers that the shortcut came up, to a router with that identity.
-func (rq *Requester) noteUp(s *Shortcut, identity string) {
-	rq.noteOutcome(s.dest, report.OutcomeUp, "")
-	rq.Own.of(peerid.ID{}, s.dest).Identity = identity
+func (qs *Questions) noteUp(s *Shortcut, identity string) {
+	qs.noteOutcome(s.dest, report.OutcomeUp, "")
+	qs.Own.of(peerid.ID{}, s.dest).Identity = identity
 }
 
 // noteOutcome remembers how a question ended.
-func (rq *Requester) noteOutcome(dest netip.Addr, o report.Outcome, reason string) {
-	q := rq.Own.of(peerid.ID{}, dest)
-	q.Outcome, q.Reason, q.Ended = o, reason, rq.Now
-	q.Until = rq.Unresolved.ByDest[dest].until
+func (qs *Questions) noteOutcome(dest netip.Addr, o report.Outcome, reason string) {
+	q := qs.Own.of(peerid.ID{}, dest)
+	q.Outcome, q.Reason, q.Ended = o, reason, qs.Now
+	q.Until = qs.unresolved.ByDest[dest].until
 }
 
 // outcomeOf returns the outcome that an objection to an answer means.
@@ -124,26 +141,26 @@ func outcomeOf(o objection.Objection) report.Outcome {
 
 // noteWithheld remembers that another router was considered for an indication, and why it gets
 // none, if so.
-func (rq *Requester) noteWithheld(to peerid.ID, dest netip.Addr, why string) {
-	q := rq.Others.of(to, dest)
-	q.Indicated, q.Ignored = rq.Now, why
+func (qs *Questions) noteWithheld(to peerid.ID, dest netip.Addr, why string) {
+	q := qs.Others.of(to, dest)
+	q.Indicated, q.Ignored = qs.Now, why
 }
 
 // notePassed remembers that another router's question was passed on to a router.
-func (rq *Requester) notePassed(m *overlay.Message, to peerid.ID, via netip.Addr) {
-	q := rq.Others.of(m.From, m.DestProtocol)
+func (qs *Questions) notePassed(m *overlay.Message, to peerid.ID, via netip.Addr) {
+	q := qs.Others.of(m.From, m.DestProtocol)
 	*q = report.Question{Indicated: q.Indicated, Ignored: q.Ignored,
-		Asked: rq.Now, Sent: 1, Via: via, At: rq.Peers.Outer(to)}
+		Asked: qs.Now, Sent: 1, Via: via, At: qs.Peers.Outer(to)}
 }
 
 // noteReplied remembers the reply to another router's question.
-func (rq *Requester) noteReplied(to peerid.ID, m *overlay.Message) {
+func (qs *Questions) noteReplied(to peerid.ID, m *overlay.Message) {
 	if len(m.CIEs) == 0 {
 		return
 	}
 	cie := &m.CIEs[0]
-	q := rq.Others.of(to, m.DestProtocol)
-	q.Answered, q.Answerer, q.Code, q.CodeText = rq.Now, m.Origin(), 0, ""
+	q := qs.Others.of(to, m.DestProtocol)
+	q.Answered, q.Answerer, q.Code, q.CodeText = qs.Now, m.Origin(), 0, ""
 	if cie.Code != packet.CodeSuccess {
 		q.Code, q.CodeText, q.Outcome = uint8(cie.Code), cie.Code.String(), report.OutcomeRefused
 		return

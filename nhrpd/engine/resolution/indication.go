@@ -35,7 +35,7 @@ func (rq *Requester) Redirected(from peerid.ID, quoted []byte) {
 	}
 	if why, text, withheld := rq.Withhold(from, inner.Dest); withheld {
 		rq.Drop(why)
-		rq.noteWithheld(from, inner.Dest, text)
+		rq.Questions.noteWithheld(from, inner.Dest, text)
 		return
 	}
 	rq.indicate(from, inner, quoted)
@@ -76,7 +76,7 @@ func (rq *Requester) indicate(to peerid.ID, inner packet.Inner, quoted []byte) {
 		return
 	}
 	rq.Limiters.Flows.Add(rq.Now, flow)
-	rq.noteWithheld(to, inner.Dest, "")
+	rq.Questions.noteWithheld(to, inner.Dest, "")
 	rq.Send(to, &packet.Packet{
 		Type:           packet.TrafficIndication,
 		HopCount:       overlay.HopCount,
@@ -112,9 +112,9 @@ func (rq *Requester) TrafficIndication(m *overlay.Message) {
 		rq.Drop(why) // the question that is known is worth more than this indication
 	case ignored:
 		rq.Drop(why)
-		rq.noteIndication(inner.Dest, m.SourceProtocol, ignoredFor[why])
+		rq.Questions.noteIndication(inner.Dest, m.SourceProtocol, ignoredFor[why])
 	default:
-		rq.noteIndication(inner.Dest, m.SourceProtocol, "")
+		rq.Questions.noteIndication(inner.Dest, m.SourceProtocol, "")
 		rq.resolve(inner, way)
 	}
 }
@@ -158,7 +158,7 @@ func (rq *Requester) firstHopOf(source netip.Addr) bool {
 func (rq *Requester) resolve(inner packet.Inner, way neighbors.Path) {
 	s := rq.NewShortcut(inner.Dest, overlay.HostPrefix(inner.Dest))
 	s.source, s.CoveringRoute, s.Missed, s.indicated = inner.Source, way.Route, way.Missed, rq.Now
-	rq.noteBegin(inner.Dest)
+	rq.Questions.noteBegin(inner.Dest)
 	rq.Notice(output.Notice{
 		Kind:    output.NoticeResolving,
 		Prefix:  s.Prefix,

@@ -118,7 +118,7 @@ func (rl *Relays) Missed(protocol netip.Addr) {
 		if r == nil {
 			rl.newRelay(protocol)
 		}
-		rl.requester.noteIndication(protocol, netip.Addr{}, "")
+		rl.requester.Questions.noteIndication(protocol, netip.Addr{}, "")
 		rl.requester.resolve(packet.Inner{Source: rl.AddressFor(protocol), Dest: protocol}, way)
 	}
 }

@@ -47,7 +47,7 @@ func (rq *Requester) sendRequest(s *Shortcut) {
 		return // a later repetition may find a path
 	}
 	s.Via, s.sentNBMA = way.Peer, rq.LocalTo(way.Peer)
-	rq.noteSent(s, way.NextHop)
+	rq.Questions.noteSent(s, way.NextHop)
 	p := packet.Packet{
 		Type:     packet.ResolutionRequest,
 		HopCount: overlay.HopCount,
@@ -131,7 +131,7 @@ func (rq *Requester) unresolveUntil(
 ) {
 	rq.Unresolved.remember(s.dest, until)
 	rq.EndShortcut(s, reason)
-	rq.noteOutcome(s.dest, outcome, reason)
+	rq.Questions.noteOutcome(s.dest, outcome, reason)
 	rq.relays.relayUnresolved(s.dest)
 }
 
@@ -164,7 +164,7 @@ func (rq *Requester) ResolutionReply(m *overlay.Message) {
 		return
 	}
 	asked := m.From == s.Via || rq.Peers.IsNHS(m.From)
-	rq.noteReply(s, m)
+	rq.Questions.noteReply(s, m)
 	switch cie := &m.CIEs[0]; {
 	case cie.Code == packet.CodeSuccess:
 		rq.take(s, m, asked)
@@ -253,7 +253,7 @@ func (rq *Requester) take(s *Shortcut, m *overlay.Message, asked bool) {
 	}
 	peer := rq.Neighbors.PeerIDOf(cie.Protocol, nbma)
 	if rq.Neighbors.Ambiguous(cie.Protocol, peer) {
-		rq.noteAnswer(s, overlay.HostPrefix(s.dest), cie, peer)
+		rq.Questions.noteAnswer(s, overlay.HostPrefix(s.dest), cie, peer)
 		rq.deny(s, overlay.HostPrefix(s.dest), cie.Protocol, peer, peers.SharedAddress)
 		return
 	}
@@ -264,7 +264,7 @@ func (rq *Requester) take(s *Shortcut, m *overlay.Message, asked bool) {
 // it by the next hop at an NBMA address.
 func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, peer peerid.ID) {
 	prefix, covering, o := rq.admissible(s, cie, peer)
-	rq.noteAnswer(s, prefix, cie, peer)
+	rq.Questions.noteAnswer(s, prefix, cie, peer)
 	if o.Raised() {
 		rq.deny(s, prefix, cie.Protocol, peer, o)
 		return
@@ -317,7 +317,7 @@ func (rq *Requester) deny(
 	} else {
 		rq.RemoveShortcut(s)
 	}
-	rq.noteOutcome(s.dest, outcomeOf(o), o.Text)
+	rq.Questions.noteOutcome(s.dest, outcomeOf(o), o.Text)
 	rq.relays.relayUnresolved(s.dest)
 }
 
@@ -336,7 +336,7 @@ func (rq *Requester) merge(
 			rq.ScheduleShortcut(other)
 		}
 		rq.RemoveShortcut(s)
-		rq.noteOutcome(s.dest, report.OutcomeUp, "")
+		rq.Questions.noteOutcome(s.dest, report.OutcomeUp, "")
 		return true
 	}
 	moved := ordered.ValuesIf(rq.Shortcuts, ordered.ByPrefix, func(o *Shortcut) bool {
@@ -375,9 +375,9 @@ func (rq *Requester) newSecretID() uint32 {
 // administrator wants to.
 func (rq *Requester) AskNow(dest netip.Addr, way neighbors.Path) {
 	rq.Unresolved.Retry(dest)
-	rq.noteIndication(dest, netip.Addr{}, "")
+	rq.Questions.noteIndication(dest, netip.Addr{}, "")
 	rq.resolve(packet.Inner{Source: rq.AddressFor(dest), Dest: dest}, way)
-	rq.Own.of(peerid.ID{}, dest).ByHand = true
+	rq.Questions.Own.of(peerid.ID{}, dest).ByHand = true
 }
 
 // AskAgain asks again for a shortcut, unless its question is out.

@@ -252,7 +252,7 @@ func (rs *Responder) reply(m *overlay.Message, cie packet.CIE, to peerid.ID) {
 	m.HopCount = overlay.HopCount
 	m.CIEs = rs.CIEList(nil, cie)
 	rs.FillResponder(m)
-	rs.requester.noteReplied(to, m)
+	rs.requester.Questions.noteReplied(to, m)
 	if ext := m.Extension(packet.ExtensionReverseTransit); ext != nil {
 		ext.CIEs = nil
 	}

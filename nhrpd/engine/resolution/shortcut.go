@@ -105,21 +105,22 @@ type Requester struct {
 	// Unresolved has the destinations that the engine does not ask for again for a while.
 	Unresolved *UnresolvedTable
 
-	// Own remembers this router's questions, and Others those of the routers whose packets go
-	// through here. They are apart so that others cannot have ours forgotten.
-	Own, Others History
+	// Questions remembers what became of the latest questions.
+	Questions *Questions
 }
 
 // newRequester returns a requester without shortcuts.
 func newRequester(n Needs, rl *Relays) Requester {
 	shortcuts := make(map[netip.Prefix]*Shortcut)
+	un := newUnresolved(n)
 	return Requester{
 		Needs:      n,
 		relays:     rl,
 		Shortcuts:  shortcuts,
 		Placements: newPlacements(n, shortcuts),
 		Requests:   make(map[uint32]*Shortcut),
-		Unresolved: newUnresolved(n),
+		Unresolved: un,
+		Questions:  newQuestions(n, un),
 	}
 }
 
@@ -198,7 +199,7 @@ func (rq *Requester) install(s *Shortcut) {
 		n.Secured = max(p.Since.Sub(s.indicated), 0)
 	}
 	rq.Notice(n)
-	rq.noteUp(s, p.IKE.Identity)
+	rq.Questions.noteUp(s, p.IKE.Identity)
 }
 
 // lead asks the kernel for what leads packets along a shortcut that is up, as far as it lacks that:
@@ -281,7 +282,7 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 	}
 	rq.Notice(n)
 	rq.RemoveShortcut(s)
-	rq.noteOutcome(s.dest, report.OutcomeEnded, reason)
+	rq.Questions.noteOutcome(s.dest, report.OutcomeEnded, reason)
 }
 
 // endObjected ends a shortcut, as EndShortcut does, because of an objection to its next hop. The
@@ -289,7 +290,7 @@ func (rq *Requester) EndShortcut(s *Shortcut, reason string) {
 // shortcut ended.
 func (rq *Requester) endObjected(s *Shortcut, o objection.Objection) {
 	rq.EndShortcut(s, o.Text)
-	rq.noteOutcome(s.dest, outcomeOf(o), o.Text)
+	rq.Questions.noteOutcome(s.dest, outcomeOf(o), o.Text)
 }
 
 // LocalAddressGone ends the shortcuts for which this router asked from an address that it does not
@@ -326,7 +327,7 @@ func (rq *Requester) unsecured(s *Shortcut) {
 		s, outcome, "no SA with the router that it leads to could be had; the traffic stays on the hub",
 	)
 	if why != "" {
-		rq.noteOutcome(s.dest, outcome, why)
+		rq.Questions.noteOutcome(s.dest, outcome, why)
 	}
 }
 
@@ -455,7 +456,7 @@ func (s *Shortcut) PeerCutOff() {
 func (s *Shortcut) PeerBarred(why string) {
 	if s.State >= report.ShortcutProving {
 		s.requester.EndShortcut(s, why)
-		s.requester.noteOutcome(s.dest, report.OutcomeProhibited, why)
+		s.requester.Questions.noteOutcome(s.dest, report.OutcomeProhibited, why)
 	}
 }
 

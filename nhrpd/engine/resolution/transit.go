@@ -82,9 +82,9 @@ func (tr *Transit) forwardBy(p neighbors.Path, m *overlay.Message, record packet
 func (tr *Transit) note(p neighbors.Path, m *overlay.Message) {
 	switch m.Type {
 	case packet.ResolutionRequest:
-		tr.responder.requester.notePassed(m, p.Peer, p.NextHop)
+		tr.responder.requester.Questions.notePassed(m, p.Peer, p.NextHop)
 	case packet.ResolutionReply:
-		tr.responder.requester.noteReplied(p.Peer, m)
+		tr.responder.requester.Questions.noteReplied(p.Peer, m)
 	}
 }
 
