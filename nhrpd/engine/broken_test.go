@@ -88,7 +88,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 	if len(ifc.server.Bindings) > l.Bindings+len(ifc.Config.Maps) ||
 		len(ifc.Requester.Shortcuts) > l.Shortcuts ||
 		len(ifc.Responder.Answers) > l.Answers || len(ifc.peers.Held.Senders()) > l.Held ||
-		len(ifc.Requester.Requests) > l.Shortcuts ||
+		len(ifc.Requester.Requests.ByID) > l.Shortcuts ||
 		len(ifc.Requester.Unresolved.ByDest) > l.Shortcuts ||
 		len(ifc.purges.ByID) > l.Answers+goodbyes ||
 		len(ifc.server.Announced.ByPrefix) > l.Prefixes ||
@@ -102,7 +102,7 @@ func (n *node) brokenLimits(ifc *iface) error {
 			len(ifc.Responder.Answers),
 			len(ifc.peers.Held.Senders()),
 			len(
-				ifc.Requester.Requests,
+				ifc.Requester.Requests.ByID,
 			),
 			len(ifc.Requester.Unresolved.ByDest),
 			len(ifc.purges.ByID),

@@ -59,7 +59,7 @@ func (ifc *iface) failedQuestion(m *overlay.Message, quoted *packet.Packet) *res
 	if quoted.Type != packet.ResolutionRequest {
 		return nil
 	}
-	s := ifc.Requester.Requests[quoted.RequestID]
+	s := ifc.Requester.Requests.ByID[quoted.RequestID]
 	if s == nil || m.From != s.Via && !ifc.peers.IsNHS(m.From) {
 		return nil
 	}

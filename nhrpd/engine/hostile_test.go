@@ -250,7 +250,7 @@ func TestTablesAreBounded(t *testing.T) {
 	for what, is := range map[string][2]int{
 		"shortcuts": {
 			len(ifc.Requester.Shortcuts), 100,
-		}, "requests": {len(ifc.Requester.Requests), 100},
+		}, "requests": {len(ifc.Requester.Requests.ByID), 100},
 		"answers":  {len(ifc.Responder.Answers), 100},
 		"bindings": {len(ifc.server.Bindings), 20}, "unresolved": {
 			len(ifc.Requester.Unresolved.ByDest), 100,

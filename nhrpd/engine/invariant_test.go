@@ -43,7 +43,7 @@ func TestInvariants(t *testing.T) {
 		) // purges of answers, then goodbyes to NHSs
 		ifc := s.engine.ifaces["gre1"]
 		if len(s.neighbors)+len(s.shortcuts)+len(s.want)+len(s.admits)+
-			len(ifc.peers.ByID)+len(ifc.Requester.Requests)+ifc.neighbors.Len() != 0 {
+			len(ifc.peers.ByID)+len(ifc.Requester.Requests.ByID)+ifc.neighbors.Len() != 0 {
 			rt.Fatalf("left behind: %+v", s.status())
 		}
 		if _, ok := s.engine.Deadline(); ok {

@@ -301,7 +301,7 @@ func encode(t testing.TB, p packet.Packet) []byte {
 func tablesOf(n *node) int {
 	i := n.engine.ifaces["gre1"]
 	return len(i.peers.ByID) + len(i.peers.Held.Senders()) + len(i.server.Bindings) +
-		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests) +
+		i.neighbors.Len() + len(i.Requester.Shortcuts) + len(i.Requester.Requests.ByID) +
 		len(i.Requester.Unresolved.ByDest) + len(i.Responder.Answers) + len(i.purges.ByID) +
 		len(i.server.Announced.ByPrefix) + len(i.Relays.ByProtocol)
 }

@@ -386,7 +386,7 @@ func (rs *Responder) repeatRequests(prefix netip.Prefix) {
 		return s.asking && s.State == report.ShortcutResolving && prefix.Contains(s.source)
 	}
 	for _, s := range ordered.ValuesIf(rs.requester.Shortcuts, ordered.ByPrefix, waits) {
-		rs.requester.sendRequest(s)
+		rs.requester.Requests.sendRequest(s)
 	}
 }
 

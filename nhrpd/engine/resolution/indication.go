@@ -165,5 +165,5 @@ func (rq *Requester) resolve(inner packet.Inner, way neighbors.Path) {
 		NextHop: way.NextHop,
 		Peer:    way.Peer,
 	})
-	rq.askFor(s)
+	rq.Requests.askFor(s)
 }

@@ -31,23 +31,38 @@ const checkAfter = 2
 // common with this one, for the status.
 const noCommonVersion = "no IP version in common"
 
+// Requests has the Resolution Requests that are out, each for one shortcut.
+type Requests struct {
+	Needs
+
+	// ByID has each question that is out by the ID of its Resolution Request.
+	ByID map[uint32]*Shortcut
+
+	questions *Questions
+}
+
+// newRequests returns a table without requests. What is sent is remembered in qs.
+func newRequests(n Needs, qs *Questions) Requests {
+	return Requests{Needs: n, ByID: make(map[uint32]*Shortcut), questions: qs}
+}
+
 // askFor sends a new request for the shortcut's destination.
-func (rq *Requester) askFor(s *Shortcut) {
-	s.asking, s.attempts, s.RequestID = true, 0, rq.newSecretID()
-	rq.Requests[s.RequestID] = s
-	rq.sendRequest(s)
+func (rt *Requests) askFor(s *Shortcut) {
+	s.asking, s.attempts, s.RequestID = true, 0, rt.newSecretID()
+	rt.ByID[s.RequestID] = s
+	rt.sendRequest(s)
 }
 
 // sendRequest sends the request along the route to the destination. The shortcut itself does not
 // count for that route.
-func (rq *Requester) sendRequest(s *Shortcut) {
-	rq.Timers.Set(&s.ask, rq.Now.Add(askIntervals[s.attempts]))
-	way, err := rq.Neighbors.PathPastShortcuts(s.dest)
-	if err != neighbors.PathOK || !rq.LocalTo(way.Peer).IsValid() {
+func (rt *Requests) sendRequest(s *Shortcut) {
+	rt.Timers.Set(&s.ask, rt.Now.Add(askIntervals[s.attempts]))
+	way, err := rt.Neighbors.PathPastShortcuts(s.dest)
+	if err != neighbors.PathOK || !rt.LocalTo(way.Peer).IsValid() {
 		return // a later repetition may find a path
 	}
-	s.Via, s.sentNBMA = way.Peer, rq.LocalTo(way.Peer)
-	rq.Questions.noteSent(s, way.NextHop)
+	s.Via, s.sentNBMA = way.Peer, rt.LocalTo(way.Peer)
+	rt.questions.noteSent(s, way.NextHop)
 	p := packet.Packet{
 		Type:     packet.ResolutionRequest,
 		HopCount: overlay.HopCount,
@@ -55,29 +70,29 @@ func (rq *Requester) sendRequest(s *Shortcut) {
 			packet.ResolutionSourceStable | packet.FlagNAT,
 		RequestID:      s.RequestID,
 		SourceNBMA:     s.sentNBMA,
-		SourceProtocol: rq.AddressFor(s.dest),
+		SourceProtocol: rt.AddressFor(s.dest),
 		DestProtocol:   s.dest,
 		// Prefix length 0: any prefix will do (RFC 2332 §5.2.1).
 		CIEs: []packet.CIE{
-			{MTU: rq.Config.MTU, HoldingTime: overlay.Seconds(rq.Config.HoldingTime)},
+			{MTU: rt.Config.MTU, HoldingTime: overlay.Seconds(rt.Config.HoldingTime)},
 		},
-		Extensions: rq.EmptyExtensions(rq.Client.PublicCIE(s.dest, s.sentNBMA)...),
+		Extensions: rt.EmptyExtensions(rt.Client.PublicCIE(s.dest, s.sentNBMA)...),
 	}
-	if ext, is := rq.vendorExtension(s.sentNBMA); is {
+	if ext, is := rt.vendorExtension(s.sentNBMA); is {
 		p.Extensions = append(p.Extensions, ext)
 	}
-	rq.Send(way.Peer, &p)
+	rt.Send(way.Peer, &p)
 }
 
 // vendorExtension returns our vendor-private extension of a request that names us by an NBMA
 // address, if there is something to say: that this router would probe the path, and which address
 // of the other IP version it has.
-func (rq *Requester) vendorExtension(nbma netip.Addr) (ext packet.Extension, is bool) {
-	kind, other := packet.VendorRequester, rq.Client.OtherNBMA(nbma)
-	if rq.Config.Paths.Prove {
+func (rt *Requests) vendorExtension(nbma netip.Addr) (ext packet.Extension, is bool) {
+	kind, other := packet.VendorRequester, rt.Client.OtherNBMA(nbma)
+	if rt.Config.Paths.Prove {
 		kind = packet.VendorOffer
 	}
-	return packet.VendorExtension(kind, other), rq.Config.Paths.Prove || other.IsValid()
+	return packet.VendorExtension(kind, other), rt.Config.Paths.Prove || other.IsValid()
 }
 
 // HaveVouched asks again through an NHS if the question for a shortcut went to its next hop itself,
@@ -89,7 +104,7 @@ func (rq *Requester) HaveVouched(s *Shortcut) {
 	}
 	if way, err := rq.Neighbors.PathPastShortcuts(s.dest); err == neighbors.PathOK &&
 		way.ByNHS && way.Peer != s.Peer {
-		rq.askFor(s)
+		rq.Requests.askFor(s)
 	}
 }
 
@@ -101,9 +116,9 @@ func (rq *Requester) askAgain(s *Shortcut) {
 	}
 	switch {
 	case s.attempts < len(askIntervals):
-		rq.sendRequest(s)
+		rq.Requests.sendRequest(s)
 	case s.State == report.ShortcutUp:
-		rq.endAsking(s) // the shortcut stays for its holding time
+		rq.Requests.endAsking(s) // the shortcut stays for its holding time
 	default:
 		rq.Unresolve(s, report.OutcomeUnanswered, "nobody answered the resolution request")
 	}
@@ -111,12 +126,12 @@ func (rq *Requester) askAgain(s *Shortcut) {
 
 // endAsking ends the repetition of a shortcut's request, and has the engine take no more answers to
 // it.
-func (rq *Requester) endAsking(s *Shortcut) {
+func (rt *Requests) endAsking(s *Shortcut) {
 	if s.asking {
 		s.asking = false
-		delete(rq.Requests, s.RequestID)
+		delete(rt.ByID, s.RequestID)
 	}
-	rq.Timers.Stop(&s.ask)
+	rt.Timers.Stop(&s.ask)
 }
 
 // Unresolve ends a question that had no usable answer, and logs why. The engine does not ask for
@@ -150,7 +165,7 @@ func (rq *Requester) answeredBefore(m *overlay.Message) bool {
 
 // ResolutionReply handles the reply to a request of this router (RFC 2332 §5.2.2).
 func (rq *Requester) ResolutionReply(m *overlay.Message) {
-	s := rq.Requests[m.RequestID]
+	s := rq.Requests.ByID[m.RequestID]
 	switch {
 	case s == nil && rq.answeredBefore(m):
 		rq.Drop(overlay.DropAnswered)
@@ -269,7 +284,7 @@ func (rq *Requester) accept(s *Shortcut, cie *packet.CIE, peer peerid.ID) {
 		rq.deny(s, prefix, cie.Protocol, peer, o)
 		return
 	}
-	rq.endAsking(s)
+	rq.Requests.endAsking(s)
 	holding := time.Duration(cie.HoldingTime) * time.Second
 	s.Answered, s.Expires, s.Refresh = rq.Now, rq.Now.Add(holding), rq.Now.Add(holding*2/3)
 	same := s.Prefix == prefix && s.NextHop == cie.Protocol && s.Peer == peer
@@ -355,7 +370,7 @@ func (rq *Requester) merge(
 func (rq *Requester) ConfirmShortcuts() {
 	for _, s := range ordered.Values(rq.Shortcuts, ordered.ByPrefix) {
 		if s.State == report.ShortcutUp && !s.asking {
-			rq.askFor(s)
+			rq.Requests.askFor(s)
 		}
 	}
 }
@@ -363,9 +378,9 @@ func (rq *Requester) ConfirmShortcuts() {
 // newSecretID returns the random ID of a Resolution Request. A reply may come from any router that
 // has an SA, so a router that was not asked must not be able to guess the ID. That outweighs the
 // advice to count IDs up, by which a request is easier to follow (RFC 2332 §5.2.0.1).
-func (rq *Requester) newSecretID() uint32 {
+func (rt *Requests) newSecretID() uint32 {
 	for {
-		if id := rq.Rand.Uint32(); id != 0 && rq.Requests[id] == nil {
+		if id := rt.Rand.Uint32(); id != 0 && rt.ByID[id] == nil {
 			return id
 		}
 	}
@@ -383,6 +398,6 @@ func (rq *Requester) AskNow(dest netip.Addr, way neighbors.Path) {
 // AskAgain asks again for a shortcut, unless its question is out.
 func (rq *Requester) AskAgain(s *Shortcut) {
 	if !s.asking {
-		rq.askFor(s)
+		rq.Requests.askFor(s)
 	}
 }

@@ -125,7 +125,7 @@ func (rq *Requester) ReviewCovering(s *Shortcut) {
 		rq.Timers.Stop(&s.uncovered)
 		s.standAside()
 		if !s.asking {
-			rq.askFor(s)
+			rq.Requests.askFor(s)
 		}
 	case c == bare && s.State == report.ShortcutUp:
 		s.awaitCovering()

@@ -99,8 +99,8 @@ type Requester struct {
 	// Placements has the routes of the shortcuts.
 	Placements Placements
 
-	// Requests has each question that is out by the ID of its Resolution Request.
-	Requests map[uint32]*Shortcut
+	// Requests has the Resolution Requests that are out.
+	Requests Requests
 
 	// Unresolved has the destinations that the engine does not ask for again for a while.
 	Unresolved *UnresolvedTable
@@ -113,14 +113,15 @@ type Requester struct {
 func newRequester(n Needs, rl *Relays) Requester {
 	shortcuts := make(map[netip.Prefix]*Shortcut)
 	un := newUnresolved(n)
+	questions := newQuestions(n, un)
 	return Requester{
 		Needs:      n,
 		relays:     rl,
 		Shortcuts:  shortcuts,
 		Placements: newPlacements(n, shortcuts),
-		Requests:   make(map[uint32]*Shortcut),
+		Requests:   newRequests(n, questions),
 		Unresolved: un,
-		Questions:  newQuestions(n, un),
+		Questions:  questions,
 	}
 }
 
@@ -312,8 +313,8 @@ func (rq *Requester) LocalAddressGone() {
 			)
 			continue
 		}
-		rq.endAsking(s)
-		rq.askFor(s)
+		rq.Requests.endAsking(s)
+		rq.Requests.askFor(s)
 	}
 }
 
@@ -338,7 +339,7 @@ func (rq *Requester) RemoveShortcut(s *Shortcut) {
 		rq.StateChanged()
 	}
 	rq.withdraw(s)
-	rq.endAsking(s)
+	rq.Requests.endAsking(s)
 	rq.Timers.Stop(&s.step)
 	if rq.Shortcuts[s.Prefix] == s {
 		delete(rq.Shortcuts, s.Prefix)
@@ -380,7 +381,7 @@ func (s *Shortcut) installSecured() {
 	case !s.Ref.Peer.MayBeElse(s.NextHop):
 		s.prove()
 	case !s.asking:
-		s.requester.askFor(s)
+		s.requester.Requests.askFor(s)
 	}
 }
 
@@ -399,7 +400,7 @@ func (s *Shortcut) confirm() {
 	}
 	s.requester.lead(s)
 	if !s.asking && s.requester.Peers.Confirmed {
-		s.requester.askFor(s)
+		s.requester.Requests.askFor(s)
 	}
 }
 
@@ -528,7 +529,7 @@ func (rq *Requester) ReviewShortcut(s *Shortcut) {
 	case s.Idle():
 		rq.EndShortcut(s, fmt.Sprintf("not used for %s", rq.Config.IdleTime))
 	case s.RefreshDue():
-		rq.askFor(s)
+		rq.Requests.askFor(s)
 	}
 }
 
