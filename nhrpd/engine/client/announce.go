@@ -158,7 +158,7 @@ func (r *Registration) announcementAnswered(m *overlay.Message) {
 // registerAgainSoon registers our address again with an NHS that accepted the address, and later
 // replied that it does not know us: our binding there has ended meanwhile.
 func (r *Registration) registerAgainSoon() {
-	r.cl.registerIn(r, r.cl.retryWait(r.announcement.unknown))
+	r.registerIn(r.cl.retryWait(r.announcement.unknown))
 	r.announcement.unknown++
 }
 

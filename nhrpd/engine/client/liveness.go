@@ -49,7 +49,7 @@ func (cl *Client) Check(id peerid.ID) {
 	for r := range cl.registrations() {
 		if r.ID() == id && r.Usable() && !r.awaiting && cl.LocalFor(r.NBMA).IsValid() &&
 			cl.Now.Sub(r.since) >= livenessRetry {
-			cl.register(r)
+			r.register()
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (n *NHS) any(f func(*Registration) bool) bool {
 // nothing for an NHS that is left alone.
 func (cl *Client) RegisterAnew(n *NHS) {
 	for _, r := range n.Registrations {
-		cl.registerAnew(r)
+		r.registerAnew()
 	}
 }
 
@@ -92,7 +92,7 @@ func (n *NHS) PeerSecured() {
 	n.noteSecured()
 	for _, r := range n.Registrations {
 		r.err = "" // it said why there was no SA
-		n.cl.registerAnew(r)
+		r.registerAnew()
 	}
 }
 
@@ -117,7 +117,7 @@ func (r *Registration) lose(reason string) {
 	r.noteLoss(reason)
 	r.awaiting, r.attempts, r.silent, r.quiet, r.Registered = false, 0, 0, 0, false
 	r.err, r.takenBack = reason, false
-	r.cl.stopRegistering(r)
+	r.stopRegistering()
 	r.forgetAnnouncement()
 }
 
@@ -155,7 +155,7 @@ func (n *NHS) PeerBarred(_ string) { n.PeerFailed() }
 func (n *NHS) RulesChanged(_ *peers.Peer) {
 	for _, r := range n.Registrations {
 		if o := n.cl.objectToNHS(r); o.Raised() {
-			n.cl.denyNHS(r, o)
+			r.denyNHS(o)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func (cl *Client) TakenBack(m *overlay.Message) {
 			if !r.NHS.Usable() {
 				r.lost()
 			}
-			cl.registerAnew(r)
+			r.registerAnew()
 		}
 	}
 }

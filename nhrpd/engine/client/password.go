@@ -22,7 +22,7 @@ func (cl *Client) PasswordRefused(m *overlay.Message, reason string) {
 		r.forgetAnnouncement()
 		r.fail()
 		if !r.awaiting {
-			cl.registerIn(r, cl.retryWait(r.attempts))
+			r.registerIn(cl.retryWait(r.attempts))
 		}
 	}
 }

@@ -94,12 +94,12 @@ func (cl *Client) registrationAnswered(r *Registration, m *overlay.Message) {
 	}
 	r.Registered, r.refused, r.attempts, r.err = true, false, 0, ""
 	r.since, r.expires = cl.Now, cl.Now.Add(holding)
-	cl.registerIn(r, cl.Jittered(cl.refreshWait(holding), refreshJitter))
+	r.registerIn(cl.Jittered(cl.refreshWait(holding), refreshJitter))
 	cl.startLooking()
 	cl.nhsUnusable(r, cl.learnNHS(r, m))
 	if o := cl.objectToNHS(r); o.Raised() {
 		r.Protocol = r.configured()
-		cl.denyNHS(r, o)
+		r.denyNHS(o)
 		return
 	}
 	if r.Protocol.IsValid() {
@@ -150,7 +150,7 @@ func (cl *Client) registrationRefused(r *Registration, code packet.Code, why str
 		r.forgetAnnouncement()
 	}
 	r.attempts++
-	cl.registerIn(r, cl.retryWait(r.attempts))
+	r.registerIn(cl.retryWait(r.attempts))
 	r.fail()
 }
 

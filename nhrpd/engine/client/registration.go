@@ -74,7 +74,7 @@ const (
 func (n *NHS) newRegistration(own netip.Addr) *Registration {
 	r := &Registration{NHS: n, own: own}
 	r.Protocol = r.configured()
-	r.timer.Run = func() { n.cl.registrationDue(r) }
+	r.timer.Run = func() { r.registrationDue() }
 	r.announcement.timer.Run = func() { r.announcementDue() }
 	return r
 }
@@ -115,15 +115,16 @@ func (r *Registration) state() report.NHSState {
 func (r *Registration) Usable() bool { return r.Registered && r.cl.Peers.Secured(r.ID()) }
 
 // registerAnew registers one family with an NHS from the start, as RegisterAnew does.
-func (cl *Client) registerAnew(r *Registration) {
+func (r *Registration) registerAnew() {
+	cl := r.cl
 	if !r.Wanted() || r.standsBy() {
 		return
 	}
 	r.attempts, r.quiet, r.awaiting = 0, 0, false
-	cl.stopRegistering(r)
+	r.stopRegistering()
 	r.forgetAnnouncement()
 	if o := cl.objectToNHS(r); o.Raised() {
-		cl.denyNHS(r, o)
+		r.denyNHS(o)
 		return
 	}
 	if r.denied {
@@ -131,13 +132,14 @@ func (cl *Client) registerAnew(r *Registration) {
 		cl.Admissions.Admit(&r.Admission, r.ID(), admission.As{NHS: true})
 	}
 	if !cl.Left && cl.LocalFor(r.NBMA).IsValid() && cl.Peers.Secured(r.ID()) {
-		cl.register(r)
+		r.register()
 	}
 }
 
 // denyNHS stops using an NHS in one family because the router at its address may not be that NHS.
 // We do not register there again before the address has another SA or the rules change.
-func (cl *Client) denyNHS(r *Registration, o objection.Objection) {
+func (r *Registration) denyNHS(o objection.Objection) {
+	cl := r.cl
 	reason := "who is at the NHS's address may not be it: " + o.Text
 	if r.err != reason {
 		r.err = reason
@@ -153,27 +155,28 @@ func (cl *Client) denyNHS(r *Registration, o objection.Objection) {
 		cl.Admissions.Dismiss(&r.Admission)
 		cl.Admissions.EndAdmission(r.ID())
 	}
-	cl.stopRegistering(r)
+	r.stopRegistering()
 	r.forgetAnnouncement()
 	r.fail()
 }
 
 // stopRegistering sends no further request until registerIn sets the time of one.
-func (cl *Client) stopRegistering(r *Registration) {
+func (r *Registration) stopRegistering() {
 	r.next = time.Time{}
-	cl.Timers.Stop(&r.timer)
+	r.cl.Timers.Stop(&r.timer)
 }
 
 // register sends a new Registration Request, or repeats the one that waits for its reply. It also
 // sets when the next request goes.
-func (cl *Client) register(r *Registration) {
+func (r *Registration) register() {
+	cl := r.cl
 	r.repeated = r.awaiting
 	if !r.awaiting {
 		r.awaiting, r.requestID, r.asked = true, cl.NewRequestID(), cl.Now
 	}
 	r.sentNBMA = cl.LocalFor(r.NBMA)
 	cl.sendRegistration(r)
-	cl.registerIn(r, cl.requestWait(r))
+	r.registerIn(cl.requestWait(r))
 }
 
 // retryWait returns how long to wait for a reply after so many attempts that had none. The wait
@@ -185,28 +188,30 @@ func (cl *Client) retryWait(attempts int) time.Duration {
 }
 
 // registerIn sets that the next request goes after d.
-func (cl *Client) registerIn(r *Registration, d time.Duration) {
-	r.next = cl.Now.Add(d)
-	cl.Timers.Set(&r.timer, r.next)
+func (r *Registration) registerIn(d time.Duration) {
+	r.next = r.cl.Now.Add(d)
+	r.cl.Timers.Set(&r.timer, r.next)
 }
 
 // registrationDue sends a refresh, or repeats a request that was not answered.
-func (cl *Client) registrationDue(r *Registration) {
+func (r *Registration) registrationDue() {
+	cl := r.cl
 	if r.awaiting {
-		cl.unanswered(r)
+		r.unanswered()
 	}
 	if !cl.Peers.Secured(r.ID()) || !cl.LocalFor(r.NBMA).IsValid() {
-		cl.stopRegistering(r)
+		r.stopRegistering()
 		return
 	}
 	if !r.awaiting || r.attempts > 0 {
-		cl.register(r)
+		r.register()
 	}
 }
 
 // unanswered counts a request that the NHS did not answer in time. Depending on the counts it
 // reports the silence, treats the NHS as lost, or has the next NHS tried.
-func (cl *Client) unanswered(r *Registration) {
+func (r *Registration) unanswered() {
+	cl := r.cl
 	r.attempts++
 	r.silent++
 	r.quiet++

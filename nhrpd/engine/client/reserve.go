@@ -322,7 +322,7 @@ func (r *Registration) end() {
 	r.Registered, r.refused, r.denied, r.awaiting = false, false, false, false
 	r.attempts, r.silent, r.quiet, r.err, r.unusable = 0, 0, 0, "", ""
 	r.translated = false
-	r.cl.stopRegistering(r)
+	r.stopRegistering()
 	r.forgetAnnouncement()
 	if secured && !r.cl.Left {
 		r.keepNeighbor()

@@ -47,7 +47,7 @@ func (cl *Client) TunnelReplaced() {
 func (cl *Client) ReviewDenied() {
 	for r := range cl.registrations() {
 		if r.denied && !cl.objectToNHS(r).Raised() {
-			cl.registerAnew(r)
+			r.registerAnew()
 		}
 	}
 }
@@ -59,7 +59,7 @@ func (cl *Client) ReviewOverlay() {
 		if !r.configured().IsValid() && r.Protocol.IsValid() && !cl.ClientAddress(r.Protocol) {
 			cl.Neighbors.Withdraw(&r.neighbor)
 			r.Protocol = netip.Addr{}
-			cl.registerAnew(r)
+			r.registerAnew()
 		}
 	}
 }

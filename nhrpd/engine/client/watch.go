@@ -85,7 +85,7 @@ func (cl *Client) ReviewUse(exact bool) {
 func (n *NHS) check() {
 	for _, r := range n.Registrations {
 		if r.Usable() {
-			n.cl.register(r)
+			r.register()
 		}
 	}
 }
