@@ -132,7 +132,7 @@ func (up upward) UnderlayInside(prefix netip.Prefix) netip.Addr {
 			return a
 		}
 	}
-	if a := up.client.ResolvedInside(prefix); a.IsValid() {
+	if a := up.client.Names.ResolvedInside(prefix); a.IsValid() {
 		return a
 	}
 	if a := up.peers.PeerInside(prefix); a.IsValid() {

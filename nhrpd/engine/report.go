@@ -142,7 +142,7 @@ func (e *Engine) NHSAddresses(ifname string) []netip.Addr {
 	if ifc == nil {
 		return nil
 	}
-	return ifc.client.Addresses()
+	return ifc.client.Names.Addresses()
 }
 
 // RegisteredWithAll reports whether every NHS of an interface that is not in reserve has registered

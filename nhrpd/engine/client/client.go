@@ -23,10 +23,12 @@ type Client struct {
 	// order of its addresses. A name without an address has one NHS without an address.
 	NHS []*NHS
 
-	resolved map[string][]netip.Addr // the addresses of each configured name
-	choosing bool                    // chooseNHSs runs at the end of the call into the engine
-	choice   timers.Timer            // runs chooseNHSs when time alone changes the choice
-	looking  timers.Timer            // looks for NHSs that have become silent
+	// Names has the addresses of the names of the NHSs.
+	Names Names
+
+	choosing bool         // chooseNHSs runs at the end of the call into the engine
+	choice   timers.Timer // runs chooseNHSs when time alone changes the choice
+	looking  timers.Timer // looks for NHSs that have become silent
 }
 
 // Needs are the parts of the interface that the client uses. Every field must be set. The parts
@@ -78,5 +80,8 @@ func (cl *Client) registrations() iter.Seq[*Registration] {
 
 // New returns a client without NHSs; SetNHSs gives it those of the configuration.
 func New(needs Needs) Client {
-	return Client{Needs: needs, resolved: make(map[string][]netip.Addr)}
+	return Client{
+		Needs: needs,
+		Names: Names{Interface: needs.Interface, resolved: make(map[string][]netip.Addr)},
+	}
 }

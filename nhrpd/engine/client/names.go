@@ -10,40 +10,47 @@ import (
 	"cygnet/nhrpd/engine/peerid"
 )
 
+// Names has the addresses of the configured names of NHSs.
+type Names struct {
+	*overlay.Interface
+
+	resolved map[string][]netip.Addr // by name
+}
+
 // SetNHSs gives the interface the next hop servers of its configuration. An NHS that is still in
 // the configuration keeps its registration. Those that are given by address are there at once, so
 // that the best of all is chosen, and not the first to be resolved.
 func (cl *Client) SetNHSs() {
-	for name := range cl.resolved {
-		if !cl.configured(name) {
-			delete(cl.resolved, name)
+	for name := range cl.Names.resolved {
+		if !cl.Names.configured(name) {
+			delete(cl.Names.resolved, name)
 		}
 	}
 	for _, c := range cl.Config.NHS {
-		if a, err := netip.ParseAddr(c.Name); err == nil && cl.resolved[c.Name] == nil {
-			cl.record(c.Name, []netip.Addr{a})
+		if a, err := netip.ParseAddr(c.Name); err == nil && cl.Names.resolved[c.Name] == nil {
+			cl.Names.record(c.Name, []netip.Addr{a})
 		}
 	}
 	cl.findNHSs()
 }
 
 // configured reports whether an NHS of that name is in the configuration.
-func (cl *Client) configured(name string) bool {
-	return slices.ContainsFunc(cl.Config.NHS,
+func (ns *Names) configured(name string) bool {
+	return slices.ContainsFunc(ns.Config.NHS,
 		func(c overlay.NHSConfig) bool { return c.Name == name })
 }
 
 // NHSResolved handles the event that a configured name resolves to these addresses. While the name
 // resolves to none, we keep using the addresses that we have.
 func (cl *Client) NHSResolved(name string, addrs []netip.Addr) {
-	if cl.configured(name) && cl.record(name, addrs) && !cl.Left {
+	if cl.Names.configured(name) && cl.Names.record(name, addrs) && !cl.Left {
 		cl.findNHSs()
 	}
 }
 
 // record records the addresses of a name, as many of each IP version as are used, with IPv6 first.
 // It leaves out those that cannot be an NHS's, and reports whether others are left.
-func (cl *Client) record(name string, addrs []netip.Addr) bool {
+func (ns *Names) record(name string, addrs []netip.Addr) bool {
 	addrs = slices.DeleteFunc(slices.Clone(addrs),
 		func(a netip.Addr) bool { return !a.IsValid() || overlay.InThisNetwork(a) })
 	if len(addrs) == 0 {
@@ -52,7 +59,7 @@ func (cl *Client) record(name string, addrs []netip.Addr) bool {
 	four, six := overlay.SplitVersions(addrs)
 	four = four[:min(len(four), overlay.MaxAddressesOfNHS)]
 	six = six[:min(len(six), overlay.MaxAddressesOfNHS)]
-	cl.resolved[name] = slices.Concat(six, four)
+	ns.resolved[name] = slices.Concat(six, four)
 	return true
 }
 
@@ -62,7 +69,7 @@ func (cl *Client) findNHSs() {
 	old := cl.NHS
 	cl.NHS = nil
 	for number, c := range cl.Config.NHS {
-		addrs, why := cl.addressesOf(c, old)
+		addrs, why := cl.Names.addressesOf(c, old)
 		if len(addrs) == 0 {
 			addrs = []netip.Addr{{}}
 		}
@@ -85,7 +92,7 @@ func (cl *Client) findNHSs() {
 			}
 		}
 		if n := cl.NHS[len(cl.NHS)-1]; why != "" {
-			cl.cannotAsk(n, why, cl.resolved[c.Name][0])
+			cl.cannotAsk(n, why, cl.Names.resolved[c.Name][0])
 		}
 	}
 	for _, n := range old {
@@ -109,10 +116,10 @@ func (n *NHS) is(c overlay.NHSConfig, nbma netip.Addr) bool {
 // same IP version as our own address, or all as long as we have never had one. If it can send to
 // none, addressesOf returns the addresses that were in use in the list old, or if there are none,
 // why the NHS cannot be asked.
-func (cl *Client) addressesOf(c overlay.NHSConfig, old []*NHS) (usable []netip.Addr, why string) {
-	addrs := cl.resolved[c.Name]
+func (ns *Names) addressesOf(c overlay.NHSConfig, old []*NHS) (usable []netip.Addr, why string) {
+	addrs := ns.resolved[c.Name]
 	for _, a := range addrs {
-		if cl.SendsTo(a) {
+		if ns.SendsTo(a) {
 			usable = append(usable, a)
 		}
 	}
@@ -120,7 +127,7 @@ func (cl *Client) addressesOf(c overlay.NHSConfig, old []*NHS) (usable []netip.A
 		return usable, ""
 	}
 	for _, n := range old {
-		if n.Config.Name == c.Name && n.NBMA.IsValid() && cl.SendsTo(n.NBMA) {
+		if n.Config.Name == c.Name && n.NBMA.IsValid() && ns.SendsTo(n.NBMA) {
 			usable = append(usable, n.NBMA)
 		}
 	}
@@ -129,7 +136,7 @@ func (cl *Client) addressesOf(c overlay.NHSConfig, old []*NHS) (usable []netip.A
 	}
 	return nil, fmt.Sprintf(
 		"its name has no address that the tunnel can send to from %s, only such as %s, of another IP version",
-		cl.Known, addrs[0])
+		ns.Known, addrs[0])
 }
 
 // cannotAsk reports why we cannot register with an NHS: its name has only addresses such as nbma,
@@ -146,10 +153,10 @@ func (cl *Client) cannotAsk(n *NHS, why string, nbma netip.Addr) {
 }
 
 // Addresses returns the addresses of all NHSs, as far as their names are resolved, each once.
-func (cl *Client) Addresses() []netip.Addr {
+func (ns *Names) Addresses() []netip.Addr {
 	var all []netip.Addr
-	for _, c := range cl.Config.NHS {
-		for _, a := range cl.resolved[c.Name] {
+	for _, c := range ns.Config.NHS {
+		for _, a := range ns.resolved[c.Name] {
 			if !slices.Contains(all, a) {
 				all = append(all, a)
 			}
@@ -160,9 +167,9 @@ func (cl *Client) Addresses() []netip.Addr {
 
 // ResolvedInside returns an address inside prefix that the name of an NHS has. It returns the zero
 // address if there is none.
-func (cl *Client) ResolvedInside(prefix netip.Prefix) netip.Addr {
-	for _, c := range cl.Config.NHS {
-		for _, a := range cl.resolved[c.Name] {
+func (ns *Names) ResolvedInside(prefix netip.Prefix) netip.Addr {
+	for _, c := range ns.Config.NHS {
+		for _, a := range ns.resolved[c.Name] {
 			if prefix.Contains(a) {
 				return a
 			}

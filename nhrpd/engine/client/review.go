@@ -68,11 +68,11 @@ func (cl *Client) ReviewOverlay() {
 // name which cannot be resolved nor a better NHS that does not answer keeps this router from it.
 // The neighbour of the NHS is wanted at once.
 func (cl *Client) RestoreNHS(saved *report.SavedNHS) {
-	if !cl.configured(saved.Name) || !overlay.UsableNBMA(saved.NBMA) {
+	if !cl.Names.configured(saved.Name) || !overlay.UsableNBMA(saved.NBMA) {
 		return
 	}
-	if addrs := cl.resolved[saved.Name]; !slices.Contains(addrs, saved.NBMA) {
-		cl.resolved[saved.Name] = append(addrs, saved.NBMA)
+	if addrs := cl.Names.resolved[saved.Name]; !slices.Contains(addrs, saved.NBMA) {
+		cl.Names.resolved[saved.Name] = append(addrs, saved.NBMA)
 	}
 	cl.findNHSs()
 	for _, n := range cl.NHS {
