@@ -110,7 +110,7 @@ func (ifc *iface) reconfigure(cfg overlay.InterfaceConfig) {
 	if old.Paths != cfg.Paths || old.MTU != cfg.MTU {
 		ifc.proofs.Reconfigure()
 	}
-	ifc.peers.RestartPoll()
+	ifc.peers.Poll.Restart()
 }
 
 // moveRoutes takes back the routes of the interface, changes the interface's metric by f, and asks

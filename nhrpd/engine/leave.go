@@ -32,7 +32,7 @@ func (ifc *iface) leave() {
 	ifc.purges.EndRevocations()
 	ifc.ReportQuiet()
 	ifc.Left, ifc.Leaving, ifc.server.Draining = true, true, false
-	ifc.peers.StopPoll()
+	ifc.peers.Poll.Stop()
 	ifc.client.StopLooking()
 	ifc.Timers.Stop(&ifc.grace)
 	ifc.deregistrations = deregistrations

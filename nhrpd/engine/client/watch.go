@@ -54,7 +54,7 @@ func (cl *Client) StopLooking() { cl.Timers.Stop(&cl.looking) }
 // answer.
 func (cl *Client) look() {
 	if cl.AnyUsable() {
-		cl.Peers.ReadUse()
+		cl.Peers.Poll.ReadUse()
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"cygnet/nhrpd/engine/overlay"
 	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/engine/pool"
-	"cygnet/nhrpd/engine/timers"
 )
 
 // Directory finds peers by their IDs, and says what IKE proved about them and what the rules let
@@ -38,8 +37,9 @@ type Table struct {
 	// last.
 	separated map[peerid.ID]time.Time
 
-	parkings uint32       // counts the parked peers
-	poll     timers.Timer // asks when the peers were last used
+	parkings uint32 // counts the parked peers
+
+	Poll UsePoll // asks when the peers were last used
 
 	pool  pool.Pool[Peer]
 	parts Parts
@@ -81,10 +81,12 @@ type Parts interface {
 
 // New returns a table without peers, with memory for those of that many clients.
 func New(ifc *overlay.Interface, parts Parts, clients int) Table {
+	directory := Directory{make(map[peerid.ID]*Peer, clients)}
 	return Table{
 		Interface: ifc,
 		parts:     parts,
-		Directory: Directory{make(map[peerid.ID]*Peer, clients)},
+		Directory: directory,
+		Poll:      UsePoll{Interface: ifc, Directory: directory, parts: parts},
 		Held:      Held{Interface: ifc, bySender: make(map[peerid.ID]*heldPacket)},
 		byOuter:   make(outerIndex),
 		separated: make(map[peerid.ID]time.Time),

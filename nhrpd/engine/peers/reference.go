@@ -165,7 +165,7 @@ func (ps *Table) reviseSecurity(p *Peer) {
 	if ps.Config.Protected {
 		ps.want(p, p.wanted())
 		if p.Closable() {
-			ps.StartPoll()
+			ps.Poll.Start()
 		}
 	}
 	ps.forgetIdlePeer(p)

@@ -184,9 +184,9 @@ func TestUseIsReadOnlyWhereNeeded(t *testing.T) {
 	if len(w.out.ReadUse) != 1 {
 		t.Errorf("the use was read %d times, want once", len(w.out.ReadUse))
 	}
-	w.StopPoll()
+	w.Poll.Stop()
 	w.pass(time.Minute)
 	if len(w.out.ReadUse) != 1 {
-		t.Error("the use is read after StopPoll")
+		t.Error("the use is read after Stop")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"cygnet/nhrpd/engine/output"
+	"cygnet/nhrpd/engine/overlay"
+	"cygnet/nhrpd/engine/timers"
 )
 
 // The engine asks for the peers' use (when data last passed) at intervals of at least pollLeast and
@@ -15,43 +17,52 @@ const (
 	pollMost  = 30 * time.Second
 )
 
-// StartPoll starts the timer that asks for the peers' use, unless it runs already.
-func (ps *Table) StartPoll() {
-	if ps.poll.IsSet() || ps.Left {
+// UsePoll asks for the peers' use at intervals.
+type UsePoll struct {
+	*overlay.Interface
+	Directory
+
+	parts Parts
+	timer timers.Timer
+}
+
+// Start starts the timer that asks for the peers' use, unless it runs already.
+func (up *UsePoll) Start() {
+	if up.timer.IsSet() || up.Left {
 		return
 	}
-	if ps.poll.Run == nil {
-		ps.poll.Run = ps.pollUse
+	if up.timer.Run == nil {
+		up.timer.Run = up.due
 	}
-	ps.Timers.Set(&ps.poll, ps.Now.Add(min(max(ps.Config.IdleTime/4, pollLeast), pollMost)))
+	up.Timers.Set(&up.timer, up.Now.Add(min(max(up.Config.IdleTime/4, pollLeast), pollMost)))
 }
 
-// StopPoll stops the timer that asks for the peers' use.
-func (ps *Table) StopPoll() { ps.Timers.Stop(&ps.poll) }
+// Stop stops the timer that asks for the peers' use.
+func (up *UsePoll) Stop() { up.Timers.Stop(&up.timer) }
 
-// RestartPoll starts the timer that asks for the peers' use anew, after the idle time may have
-// changed. It leaves the timer stopped if nothing needs it.
-func (ps *Table) RestartPoll() {
-	ps.StopPoll()
-	if ps.needsUse() {
-		ps.StartPoll()
+// Restart starts the timer that asks for the peers' use anew, after the idle time may have changed.
+// It leaves the timer stopped if nothing needs it.
+func (up *UsePoll) Restart() {
+	up.Stop()
+	if up.needsUse() {
+		up.Start()
 	}
 }
 
-// pollUse asks for the peers' use and starts the timer again, for as long as something needs it.
-func (ps *Table) pollUse() {
-	if ps.needsUse() {
-		ps.ReadUse()
-		ps.StartPoll()
+// due asks for the peers' use and starts the timer again, for as long as something needs it.
+func (up *UsePoll) due() {
+	if up.needsUse() {
+		up.ReadUse()
+		up.Start()
 	}
 }
 
 // needsUse reports whether silence may end a shortcut or an SA.
-func (ps *Table) needsUse() bool {
-	if ps.parts.UsesShortcuts() {
+func (up *UsePoll) needsUse() bool {
+	if up.parts.UsesShortcuts() {
 		return true
 	}
-	for _, p := range ps.ByID {
+	for _, p := range up.ByID {
 		if p.Closable() {
 			return true
 		}
@@ -60,8 +71,8 @@ func (ps *Table) needsUse() bool {
 }
 
 // ReadUse asks for the peers' use; the event Used brings it.
-func (ps *Table) ReadUse() {
-	ps.Out.ReadUse = append(ps.Out.ReadUse, ps.Config.Name)
+func (up *UsePoll) ReadUse() {
+	up.Out.ReadUse = append(up.Out.ReadUse, up.Config.Name)
 }
 
 // CloseSilent closes an SA for which there is no reason but given answers (see Closable), once no

@@ -216,7 +216,7 @@ func (t *Table) conclude(p *path) {
 		t.settle(p, report.PathSmall, uint16(longest))
 	case !s.any() && s.purpose == watching:
 		p.unanswered = s.began
-		t.peers.ReadUse()
+		t.peers.Poll.ReadUse()
 	case !s.any() && s.purpose == returning && !s.hinted:
 		// Nobody says that the path is dead: see Probe.
 	case !s.any():

@@ -45,7 +45,7 @@ func (t *Table) startWatch() {
 func (t *Table) look() {
 	for _, p := range t.paths {
 		if t.watched(p) {
-			t.peers.ReadUse()
+			t.peers.Poll.ReadUse()
 			t.startWatch()
 			return
 		}

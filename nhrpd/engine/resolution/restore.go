@@ -52,7 +52,7 @@ func (rq *Requester) RestoreShortcut(st *report.SavedShortcut) {
 	rq.Proofs.Refer(&s.path, s.Peer, s.NextHop, false)
 	rq.WantRoute(s, st.Placement)
 	rq.ScheduleShortcut(s)
-	rq.Peers.StartPoll()
+	rq.Peers.Poll.Start()
 }
 
 // UnlistRestored marks the next hops of the restored shortcuts whose SAs strongSwan does not list.

@@ -186,7 +186,7 @@ func (rq *Requester) install(s *Shortcut) {
 	rq.StateChanged()
 	rq.lead(s)
 	rq.ScheduleShortcut(s)
-	rq.Peers.StartPoll()
+	rq.Peers.Poll.Start()
 	n := output.Notice{
 		Kind:     output.NoticeShortcutUp,
 		Prefix:   s.Prefix,
@@ -263,7 +263,7 @@ func (rq *Requester) shortcutDue(s *Shortcut) {
 	case !rq.Now.Before(s.Expires):
 		rq.EndShortcut(s, "its holding time is over")
 	default:
-		rq.Peers.ReadUse()
+		rq.Peers.Poll.ReadUse()
 		rq.ScheduleShortcut(s)
 	}
 }
