@@ -135,7 +135,7 @@ func (up upward) UnderlayInside(prefix netip.Prefix) netip.Addr {
 	if a := up.client.Names.ResolvedInside(prefix); a.IsValid() {
 		return a
 	}
-	if a := up.peers.PeerInside(prefix); a.IsValid() {
+	if a := up.peers.Addresses.PeerInside(prefix); a.IsValid() {
 		return a
 	}
 	return up.server.Away.AwayInside(prefix)

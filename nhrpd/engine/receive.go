@@ -19,7 +19,7 @@ func (ifc *iface) receivedFrom(from peerid.ID, data []byte) {
 		ifc.farewell(from, data)
 	case ifc.Left || !ifc.Local.IsValid() || !from.IsValid():
 		ifc.Drop(overlay.DropInactive)
-	case ifc.peers.Separating(from):
+	case ifc.peers.Separations.Separating(from):
 		ifc.Drop(overlay.DropSeparating)
 	case !ifc.peers.HeardFrom(from):
 		ifc.NoteHeld()

@@ -16,7 +16,7 @@ func (ifc *iface) registrationReleased(from peerid.ID, data []byte) {
 		ifc.Drop(overlay.DropInactive)
 	case !ifc.peers.Secured(from):
 		ifc.Drop(overlay.DropUnsecured)
-	case ifc.peers.Separating(from):
+	case ifc.peers.Separations.Separating(from):
 		ifc.Drop(overlay.DropSeparating)
 	case err != nil || m.Type != packet.RegistrationRequest:
 		ifc.Drop(overlay.DropMalformed)

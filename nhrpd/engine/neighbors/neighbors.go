@@ -228,7 +228,8 @@ func (ns *Table) Ambiguous(protocol netip.Addr, peer peerid.ID) bool {
 	if n := ns.byProtocol[protocol]; n != nil && n.peer == peer {
 		return ns.peers.Shared(ns.peers.ByID[peer])
 	}
-	return ns.peers.Shared(ns.peers.ByID[peer]) || len(ns.peers.Behind(peer.Address())) > 0 ||
+	return ns.peers.Shared(ns.peers.ByID[peer]) ||
+		len(ns.peers.Addresses.Behind(peer.Address())) > 0 ||
 		ns.peers.ByID[peer].MayBeElse(protocol)
 }
 

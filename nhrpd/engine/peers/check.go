@@ -26,7 +26,7 @@ func (ps *Table) Check() error {
 	if err := checkIndexes(ps); err != nil {
 		return err
 	}
-	times := slices.SortedFunc(maps.Values(ps.separated), time.Time.Compare)
+	times := slices.SortedFunc(maps.Values(ps.Separations.since), time.Time.Compare)
 	if n := len(times); n > 0 && times[n-1].Sub(times[0]) >= SeparationTime {
 		return fmt.Errorf("routers told apart are remembered for %s", times[n-1].Sub(times[0]))
 	}
@@ -68,15 +68,15 @@ func checkIndexes(ps *Table) error {
 			byOuter[p.Outer] = append(byOuter[p.Outer], p)
 		}
 	}
-	if !maps.EqualFunc(byOuter, ps.byOuter, slices.Equal) {
-		return fmt.Errorf("peers behind NAT addresses are %v, indexed %v", byOuter, ps.byOuter)
+	if indexed := ps.Addresses.byOuter; !maps.EqualFunc(byOuter, indexed, slices.Equal) {
+		return fmt.Errorf("peers behind NAT addresses are %v, indexed %v", byOuter, indexed)
 	}
 	slices.SortFunc(outer, ordered.ByAddr)
 	outer = slices.Compact(outer)
-	ps.PeerInside(netip.Prefix{}) // the first call makes the index
+	ps.Addresses.PeerInside(netip.Prefix{}) // the first call makes the index
 	var indexed []netip.Addr
 	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		for r := range ps.underlay.trie.Inside(netip.PrefixFrom(all, 0)) {
+		for r := range ps.Addresses.underlay.trie.Inside(netip.PrefixFrom(all, 0)) {
 			indexed = append(indexed, r.Prefix.Addr())
 		}
 	}

@@ -32,7 +32,7 @@ func (ps *Table) Successor(p *Peer, successors map[peerid.ID]*Peer) *Peer {
 	}
 	to := ps.At(ps.freeID())
 	to.IKE = p.IKE
-	ps.recordOuter(to, p.Outer)
+	ps.Addresses.record(to, p.Outer)
 	ps.awaitReturn(to, ResyncGrace)
 	successors[p.ID] = to
 	return to
@@ -56,7 +56,7 @@ func (ps *Table) rebind(p *Peer) {
 		return
 	}
 	var waiting []*Peer
-	for _, old := range ps.byOuter[p.Outer] {
+	for _, old := range ps.Addresses.byOuter[p.Outer] {
 		if !old.Secured {
 			waiting = append(waiting, old)
 		}

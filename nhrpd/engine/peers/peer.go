@@ -87,7 +87,7 @@ func (ps *Table) At(id peerid.ID) *Peer {
 	p.table, p.ID, p.Since, p.Refs = ps, id, ps.Now, p.first[:0]
 	p.Outer = id.Address()
 	ps.ByID[id] = p
-	ps.underlay.add(p)
+	ps.Addresses.underlay.add(p)
 	return p
 }
 
@@ -102,7 +102,7 @@ func (ps *Table) forgetIdlePeer(p *Peer) {
 		if p.ID.Shares() {
 			ps.SetOuter(p, netip.Addr{})
 		} else {
-			ps.underlay.remove(p)
+			ps.Addresses.underlay.remove(p)
 		}
 		delete(ps.ByID, p.ID)
 		ps.Limiters.Release(p.ID, p.IKE.Identity)

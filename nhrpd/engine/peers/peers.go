@@ -30,16 +30,11 @@ type Table struct {
 
 	Held Held // the packets whose senders have no SA yet
 
-	byOuter  outerIndex
-	underlay underlayIndex
-
-	// separated has the peers from whose addresses other routers were separated, and when that was
-	// last.
-	separated map[peerid.ID]time.Time
+	Addresses   OuterAddresses // where the peers are
+	Separations Separations    // from whom another router's packets may come
+	Poll        UsePoll        // asks when the peers were last used
 
 	parkings uint32 // counts the parked peers
-
-	Poll UsePoll // asks when the peers were last used
 
 	pool  pool.Pool[Peer]
 	parts Parts
@@ -88,8 +83,9 @@ func New(ifc *overlay.Interface, parts Parts, clients int) Table {
 		Directory: directory,
 		Poll:      UsePoll{Interface: ifc, Directory: directory, parts: parts},
 		Held:      Held{Interface: ifc, bySender: make(map[peerid.ID]*heldPacket)},
-		byOuter:   make(outerIndex),
-		separated: make(map[peerid.ID]time.Time),
-		pool:      pool.New[Peer](clients),
+		Addresses: OuterAddresses{Directory: directory, byOuter: make(outerIndex)},
+		Separations: Separations{
+			Interface: ifc, Directory: directory, since: make(map[peerid.ID]time.Time)},
+		pool: pool.New[Peer](clients),
 	}
 }

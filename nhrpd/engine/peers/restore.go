@@ -17,7 +17,7 @@ func (ps *Table) RestoreOuter(id peerid.ID, outer netip.Addr) bool {
 		return false
 	}
 	p := ps.At(id)
-	ps.recordOuter(p, outer)
+	ps.Addresses.record(p, outer)
 	ps.routeTo(p, outer)
 	return true
 }

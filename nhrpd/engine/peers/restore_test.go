@@ -35,7 +35,7 @@ func TestRestoreOuter(t *testing.T) {
 		}
 		if tt.usable && tt.id.Shares() {
 			w.reason(tt.id, ForBinding, false) // otherwise nothing needs the peer
-			if w.Outer(tt.id) != nat || len(w.Behind(nat)) != 1 {
+			if w.Outer(tt.id) != nat || len(w.Addresses.Behind(nat)) != 1 {
 				t.Errorf("%s: the outer address is %v, want %s", tt.rule, w.Outer(tt.id), nat)
 			}
 		}

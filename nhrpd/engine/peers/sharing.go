@@ -57,21 +57,29 @@ func (ps *Table) SetOuter(p *Peer, outer netip.Addr) {
 	if p.Outer != outer && (len(p.Refs) > 0 || ps.parts.Answered(p.ID)) {
 		ps.StateChanged()
 	}
-	ps.recordOuter(p, outer)
+	ps.Addresses.record(p, outer)
 	ps.routeTo(p, outer)
 }
 
-// recordOuter records the outer address of a peer, and leaves alone where the kernel sends the
-// peer's packets.
-func (ps *Table) recordOuter(p *Peer, outer netip.Addr) {
+// OuterAddresses has the outer addresses of the peers.
+type OuterAddresses struct {
+	Directory
+
+	byOuter  outerIndex
+	underlay underlayIndex
+}
+
+// record records the outer address of a peer, and leaves alone where the kernel sends the peer's
+// packets.
+func (oa *OuterAddresses) record(p *Peer, outer netip.Addr) {
 	if p.Outer == outer {
 		return
 	}
-	ps.underlay.remove(p)
-	ps.byOuter.remove(p)
+	oa.underlay.remove(p)
+	oa.byOuter.remove(p)
 	p.Outer = outer
-	ps.byOuter.add(p)
-	ps.underlay.add(p)
+	oa.byOuter.add(p)
+	oa.underlay.add(p)
 }
 
 // outerIndex has the marked and the parked peers, in order, by their outer address. It exists
@@ -125,26 +133,35 @@ func (d Directory) Shared(p *Peer) bool {
 	return p != nil && p.Secured && len(p.IKE.SharedWith) > 0 && !p.IKE.Separating
 }
 
+// Separations are the peers from whose addresses other routers are being sent away, or were within
+// the last SeparationTime.
+type Separations struct {
+	*overlay.Interface
+	Directory
+
+	// since has when routers were separated from a peer's address last.
+	since map[peerid.ID]time.Time
+}
+
 // Separating reports whether a packet from a peer may come from another router that is being sent
 // away from the peer's address, or was within the last SeparationTime.
-func (ps *Table) Separating(id peerid.ID) bool {
-	since, was := ps.separated[id]
-	if was && !ps.Now.Before(since.Add(SeparationTime)) {
-		delete(ps.separated, id)
+func (sp *Separations) Separating(id peerid.ID) bool {
+	since, was := sp.since[id]
+	if was && !sp.Now.Before(since.Add(SeparationTime)) {
+		delete(sp.since, id)
 		was = false
 	}
-	p := ps.ByID[id]
+	p := sp.ByID[id]
 	return was || p != nil && p.Secured && p.IKE.Separating
 }
 
-// separate records that all packets received from a peer up to now may come from any of several
+// begin records that all packets received from a peer up to now may come from any of several
 // routers at its address.
-func (ps *Table) separate(id peerid.ID) {
-	maps.DeleteFunc(ps.separated, func(_ peerid.ID, since time.Time) bool {
-		return !ps.Now.Before(since.Add(SeparationTime))
+func (sp *Separations) begin(id peerid.ID) {
+	maps.DeleteFunc(sp.since, func(_ peerid.ID, since time.Time) bool {
+		return !sp.Now.Before(since.Add(SeparationTime))
 	})
-	ps.separated[id] = ps.Now
-	ps.Held.Discard(id, overlay.DropSeparating)
+	sp.since[id] = sp.Now
 }
 
 // MayBeElse reports whether the SA with a peer behind NAT may belong to another router than the one
@@ -175,15 +192,16 @@ func (p *Peer) MayBeElse(protocol netip.Addr) bool {
 
 // Behind returns the marked and the parked peers whose outer address is outer, in the order of
 // their IDs.
-func (ps *Table) Behind(outer netip.Addr) []*Peer {
-	return slices.Clone(ps.byOuter[outer])
+func (oa *OuterAddresses) Behind(outer netip.Addr) []*Peer {
+	return slices.Clone(oa.byOuter[outer])
 }
 
 // peerChanged handles the event that IKE proves something new about a peer that has had its SA all
 // the time. before is what IKE proved until now.
 func (ps *Table) peerChanged(p *Peer, before event.Peer) {
 	if before.Separating || p.IKE.Separating {
-		ps.separate(p.ID)
+		ps.Separations.begin(p.ID)
+		ps.Held.Discard(p.ID, overlay.DropSeparating)
 	}
 	if p.IKE.Separating && !before.Separating && ps.endAmbiguous(p) {
 		return

@@ -36,7 +36,7 @@ func TestTwoRoutersBehindOneNAT(t *testing.T) {
 		w.Outer(peerid.Marked(3)).IsValid() {
 		t.Error("the outer addresses are not those of the events")
 	}
-	if list := w.Behind(nat); len(list) != 2 || list[0].ID != id1 || list[1].ID != id2 {
+	if list := w.Addresses.Behind(nat); len(list) != 2 || list[0].ID != id1 || list[1].ID != id2 {
 		t.Errorf("behind the NAT are %v, want two peers in order", list)
 	}
 	w.PeerLost(id1, "gone", false)
@@ -93,7 +93,7 @@ func TestParkedRouterIsLost(t *testing.T) {
 	w.pass(1)
 	r.wantTold("lost for good")
 	w.Release(&r.ref)
-	if len(w.ByID) != 0 || len(w.Behind(nat)) != 0 {
+	if len(w.ByID) != 0 || len(w.Addresses.Behind(nat)) != 0 {
 		t.Errorf("%d peers are known, want none", len(w.ByID))
 	}
 }
@@ -157,7 +157,7 @@ func TestSharedAddress(t *testing.T) {
 	}
 	w.shared(atNAT, false)
 	r.wantTold("secured", "joined")
-	if !w.Shared(w.ByID[atNAT]) || w.Separating(atNAT) {
+	if !w.Shared(w.ByID[atNAT]) || w.Separations.Separating(atNAT) {
 		t.Error("an address with two routers is not shared")
 	}
 }
@@ -171,7 +171,7 @@ func TestSeparation(t *testing.T) {
 		r.ambiguous = ambiguous
 		w.secure(atNAT, "spoke1")
 		w.shared(atNAT, true)
-		if !w.Separating(atNAT) || w.Shared(w.ByID[atNAT]) {
+		if !w.Separations.Separating(atNAT) || w.Shared(w.ByID[atNAT]) {
 			t.Error("the address is not being separated")
 		}
 		if closed := len(w.out.Closed) == 1; closed != ambiguous || w.Secured(atNAT) == ambiguous {
@@ -179,11 +179,11 @@ func TestSeparation(t *testing.T) {
 		}
 		w.PeerLost(atNAT, "gone", false)
 		w.pass(SeparationTime - 1)
-		if !w.Separating(atNAT) {
+		if !w.Separations.Separating(atNAT) {
 			t.Error("packets in flight may be another router's, and are taken for certain")
 		}
 		w.pass(1)
-		if w.Separating(atNAT) {
+		if w.Separations.Separating(atNAT) {
 			t.Error("the address is taken for uncertain for ever")
 		}
 	}
@@ -199,7 +199,8 @@ func TestNATMoves(t *testing.T) {
 	w.secureBehind(moved, id1, "spoke1")
 	r.wantTold("secured", "moved from 198.51.100.1 to mark 1")
 	w.wantCalls("NAT moved from 198.51.100.1 to 198.51.100.2")
-	if w.marked()[id1] != moved || len(w.Behind(nat)) != 0 || len(w.Behind(moved)) != 1 {
+	before, now := w.Addresses.Behind(nat), w.Addresses.Behind(moved)
+	if w.marked()[id1] != moved || len(before) != 0 || len(now) != 1 {
 		t.Errorf("packets of the marked peer go to %v, want %s", w.marked(), moved)
 	}
 }
@@ -247,16 +248,17 @@ func TestPeerInside(t *testing.T) {
 	for prefix, want := range map[string]netip.Addr{
 		"198.51.100.0/24": nat, "0.0.0.0/8": {}, "192.0.2.0/24": {},
 	} {
-		if got := w.PeerInside(netip.MustParsePrefix(prefix)); got != want {
+		if got := w.Addresses.PeerInside(netip.MustParsePrefix(prefix)); got != want {
 			t.Errorf("the peer inside %s is %v, want %v", prefix, got, want)
 		}
 	}
 	w.secure(direct, "spoke2")
-	if got := w.PeerInside(overlay.HostPrefix(direct.Address())); got != direct.Address() {
+	host := overlay.HostPrefix(direct.Address())
+	if got := w.Addresses.PeerInside(host); got != direct.Address() {
 		t.Errorf("a peer that came after the first look-up is %v, want %s", got, direct)
 	}
 	w.PeerLost(direct, "gone", false)
-	if got := w.PeerInside(overlay.HostPrefix(direct.Address())); got.IsValid() {
+	if got := w.Addresses.PeerInside(host); got.IsValid() {
 		t.Errorf("a peer that has gone is %s", got)
 	}
 }
@@ -268,7 +270,7 @@ func TestPeersOfOneNATInOrder(t *testing.T) {
 		w.secureBehind(nat, id, "spoke "+id.String())
 	}
 	var ids []peerid.ID
-	for _, p := range w.Behind(nat) {
+	for _, p := range w.Addresses.Behind(nat) {
 		ids = append(ids, p.ID)
 		w.ClosePeer(p, "a test")
 	}

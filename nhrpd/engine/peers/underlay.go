@@ -41,14 +41,14 @@ func (index *underlayIndex) remove(p *Peer) {
 
 // PeerInside returns the lowest outer address of a peer inside prefix, or the zero address. It
 // covers all bindings, since each of them refers to a peer.
-func (ps *Table) PeerInside(prefix netip.Prefix) netip.Addr {
-	if ps.underlay.trie == nil {
-		ps.underlay = underlayIndex{trie: &rib.Trie{}, peers: make(map[netip.Addr]int)}
-		for _, p := range ps.ByID {
-			ps.underlay.add(p)
+func (oa *OuterAddresses) PeerInside(prefix netip.Prefix) netip.Addr {
+	if oa.underlay.trie == nil {
+		oa.underlay = underlayIndex{trie: &rib.Trie{}, peers: make(map[netip.Addr]int)}
+		for _, p := range oa.ByID {
+			oa.underlay.add(p)
 		}
 	}
-	for r := range ps.underlay.trie.Inside(prefix) {
+	for r := range oa.underlay.trie.Inside(prefix) {
 		return r.Prefix.Addr()
 	}
 	return netip.Addr{}

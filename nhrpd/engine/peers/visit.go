@@ -17,7 +17,7 @@ type visit struct {
 // AdmitVisitors makes a visit for each secured router behind an address that an answer goes to. One
 // of those routers will use the answer.
 func (ps *Table) AdmitVisitors(id peerid.ID) {
-	for _, p := range ps.Behind(id.Address()) {
+	for _, p := range ps.Addresses.Behind(id.Address()) {
 		if p.Secured {
 			ps.admitVisitor(p)
 		}
