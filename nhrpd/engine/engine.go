@@ -92,7 +92,7 @@ func (e *Engine) Handle(now time.Time, ev event.Event, out *output.Output) {
 	case event.Unblock:
 		e.unblock(ev.Identity, "the administrator took it back")
 	case event.Drain:
-		e.withInterface(ev.Interface, func(ifc *iface) { ifc.server.Draining = !ev.Off })
+		e.withInterface(ev.Interface, func(ifc *iface) { ifc.server.Drain(!ev.Off) })
 	case event.TunnelReplaced:
 		e.withInterface(ev.Interface, func(ifc *iface) { ifc.client.TunnelReplaced() })
 	case event.Leave:

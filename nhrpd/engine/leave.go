@@ -31,7 +31,8 @@ func (ifc *iface) leave() {
 	ifc.withdrawAll()
 	ifc.purges.EndRevocations()
 	ifc.ReportQuiet()
-	ifc.Left, ifc.Leaving, ifc.server.Draining = true, true, false
+	ifc.Left, ifc.Leaving = true, true
+	ifc.server.Drain(false)
 	ifc.peers.Poll.Stop()
 	ifc.client.StopLooking()
 	ifc.Timers.Stop(&ifc.grace)
@@ -173,5 +174,5 @@ func (ifc *iface) withdrawAll() {
 	}
 	ifc.peers.Held.Forget()
 	ifc.inquiries.ForgetAll()
-	clear(ifc.Requester.Unresolved.ByDest)
+	ifc.Requester.Unresolved.Forget()
 }

@@ -31,8 +31,7 @@ func (ifc *iface) peersSecured(ev *event.PeersSecured) {
 	for _, ike := range there {
 		ifc.peers.PeerSecured(ike)
 	}
-	if !ifc.peers.Confirmed {
-		ifc.peers.Confirmed = true
+	if ifc.peers.Confirm() {
 		grace := restoreGrace
 		if ifc.server.UnlistRestored() {
 			grace = peers.ResyncGrace
@@ -103,9 +102,7 @@ func (ifc *iface) used(ev event.Used) {
 		if s.State != report.ShortcutUp {
 			return false
 		}
-		if p := s.Ref.Peer; p != nil {
-			s.Used = overlay.Later(s.Used, p.Out)
-		}
+		s.NoteUse()
 		return s.Idle() || s.RefreshDue()
 	}
 	for _, s := range ordered.ValuesIf(ifc.Requester.Shortcuts, ordered.ByPrefix, due) {

@@ -22,7 +22,8 @@ type Table struct {
 	*overlay.Interface
 	Directory
 
-	// Confirmed reports whether strongSwan has said at least once which peers have an SA.
+	// Confirmed reports whether strongSwan has said at least once which peers have an SA. Other
+	// packages only read it.
 	Confirmed bool
 
 	// Rules are what the configuration lets each identity do. The caller configures them.
@@ -88,4 +89,12 @@ func New(ifc *overlay.Interface, parts Parts, clients int) Table {
 			Interface: ifc, Directory: directory, since: make(map[peerid.ID]time.Time)},
 		pool: pool.New[Peer](clients),
 	}
+}
+
+// Confirm records that strongSwan has said which peers have an SA. It reports whether that is the
+// first time.
+func (ps *Table) Confirm() (first bool) {
+	first = !ps.Confirmed
+	ps.Confirmed = true
+	return first
 }

@@ -533,6 +533,13 @@ func (rq *Requester) ReviewShortcut(s *Shortcut) {
 	}
 }
 
+// NoteUse takes over when data last went out to the next hop.
+func (s *Shortcut) NoteUse() {
+	if p := s.Ref.Peer; p != nil {
+		s.Used = overlay.Later(s.Used, p.Out)
+	}
+}
+
 // Idle reports whether no data went out on the shortcut for the idle time.
 func (s *Shortcut) Idle() bool {
 	last := overlay.Later(s.since, s.Used)

@@ -98,6 +98,9 @@ func (un *UnresolvedTable) ForgetImpossible() {
 	maps.DeleteFunc(un.ByDest, func(_ netip.Addr, u unresolved) bool { return u.why != "" })
 }
 
+// Forget has the engine ask again for every destination.
+func (un *UnresolvedTable) Forget() { clear(un.ByDest) }
+
 // Retry ends the wait before a destination may be asked for again. It reports whether there was
 // one.
 func (un *UnresolvedTable) Retry(dest netip.Addr) bool {

@@ -22,7 +22,8 @@ type Server struct {
 	Needs
 
 	// Draining reports whether this router asks its clients away: it refuses registrations for lack
-	// of room, so that clients go to other NHSs, and ends no binding itself.
+	// of room, so that clients go to other NHSs, and ends no binding itself. Other packages only
+	// read it.
 	Draining bool
 	// Bindings has the clients and static maps, by overlay address.
 	Bindings map[netip.Addr]*Binding
@@ -55,6 +56,9 @@ type Needs struct {
 	Inquiries  *inquiry.Table
 	Parts      Parts
 }
+
+// Drain has this router ask its clients away, or take clients again.
+func (srv *Server) Drain(on bool) { srv.Draining = on }
 
 // Parts is what the server asks of the other parts of its interface, and tells them.
 type Parts interface {
