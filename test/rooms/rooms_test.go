@@ -1,4 +1,5 @@
-// Package rooms holds the packages of this module to the import rules of ARCHITECTURE.md.
+// Package rooms holds the packages of this module to the import rules of ARCHITECTURE.md, and its
+// types to a number of methods.
 package rooms
 
 import (
