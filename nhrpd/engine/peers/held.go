@@ -77,7 +77,7 @@ func (held *Held) Discard(from peerid.ID, reason overlay.DropReason) {
 	}
 }
 
-// Forget forgets all held packets, because the interface leaves. It counts no droheld.
+// Forget forgets all held packets, because the interface leaves. It counts no drop.
 func (held *Held) Forget() {
 	for from, h := range held.bySender {
 		held.Timers.Stop(&h.timeout)

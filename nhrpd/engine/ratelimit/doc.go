@@ -1,6 +1,6 @@
 // Package ratelimit bounds what one router, and all routers together, may cost: by tokens in a
-// time, and by parts of a table. The section "Rates" of ARCHITECTURE.md lists what the engine
-// limits by it.
+// time, and by parts of a table. The section "Rates" of doc/threat-model.md lists what the
+// engine limits by it.
 //
 // RFC 2332 sets no rates. It says that requests of rogue hosts may overload an NHS (§8), and
 // these limits are this implementation's answer.
