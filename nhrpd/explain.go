@@ -3,12 +3,14 @@ package nhrpd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/explain"
 	"cygnet/nhrpd/status"
 )
@@ -22,12 +24,12 @@ func (d *Daemon) Explain(ctx context.Context, dest, source netip.Addr) (*api.Exp
 	}
 	x := &api.Explanation{Destination: dest, Source: source, Daemon: true}
 	x.Steps = []api.ExplainStep{{Kind: api.StepRoute, Route: &way.Route}}
-	found, locals := false, []netip.Addr{way.Local}
+	found, locals, marked := false, []netip.Addr{way.Local}, map[uint32]netip.Addr(nil)
 	err = d.loop.call(ctx, func(now time.Time) {
 		x.Now = now
 		found = d.loop.explain(x, &way, dest, source)
 		if i := d.loop.interfaces[way.Route.Device]; found && i != nil {
-			locals = i.state.Addresses()
+			locals, marked = i.state.Addresses(), maps.Clone(i.marked)
 		}
 	})
 	switch {
@@ -38,38 +40,26 @@ func (d *Daemon) Explain(ctx context.Context, dest, source netip.Addr) (*api.Exp
 	case !found:
 		x.Verdict = api.ExplainedVerdict{Path: api.PathElsewhere}
 	}
-	return x, d.addEvidence(ctx, x, locals)
+	return x, d.addEvidence(ctx, x, locals, marked)
 }
 
 // kernelWay returns the route that the kernel takes. If that of the host's own table does not lead
 // into a tunnel of ours, it looks in the VRFs of our tunnels, too.
 func (d *Daemon) kernelWay(ctx context.Context, dest netip.Addr) (explain.Way, error) {
-	devices, vrfs := make(map[string]bool), []string{""}
+	devices, vrfs := make(map[string]bool), []string{}
 	err := d.loop.call(ctx, func(time.Time) {
 		for i := range d.loop.opened() {
 			devices[i.name] = true
-			if !slices.Contains(vrfs, i.state.Master) {
-				vrfs = append(vrfs, i.state.Master)
+			if vrf := i.state.Master; vrf != "" && !slices.Contains(vrfs, vrf) {
+				vrfs = append(vrfs, vrf)
 			}
 		}
 	})
 	if err != nil {
 		return explain.Way{}, fmt.Errorf("read the state: %w", err)
 	}
-	var first explain.Way
-	for n, vrf := range vrfs {
-		way, err := d.platform.Explain.Way(dest, vrf)
-		if err != nil {
-			return explain.Way{}, err
-		}
-		if devices[way.Route.Device] {
-			return way, nil
-		}
-		if n == 0 {
-			first = way
-		}
-	}
-	return first, nil
+	return d.platform.Explain.WayInto(dest, vrfs,
+		func(w *explain.Way) bool { return devices[w.Route.Device] })
 }
 
 // explain adds to an account what the loop's state shows. It returns false if the way leads into no
@@ -133,9 +123,10 @@ func (d *Daemon) Pairs(ctx context.Context) ([]api.Pair, error) {
 
 // addEvidence adds to an account what the kernel has of each router, and what charon and the kernel
 // have of the SAs. What cannot be read is said in the step.
-// locals are the addresses that the tunnel sends from.
+// locals are the addresses that the tunnel sends from, and marked has the outer addresses of its
+// marked peers.
 func (d *Daemon) addEvidence(
-	ctx context.Context, x *api.Explanation, locals []netip.Addr,
+	ctx context.Context, x *api.Explanation, locals []netip.Addr, marked map[uint32]netip.Addr,
 ) error {
 	var sas []api.SA
 	var asked error
@@ -147,27 +138,28 @@ func (d *Daemon) addEvidence(
 			}
 		}
 	}
-	device, marks := "", uint32(0)
+	device := ""
 	for n := range x.Steps {
 		s := &x.Steps[n]
 		switch {
 		case s.Tunnel != nil:
 			device = s.Tunnel.Interface
 		case s.NextHop != nil:
-			marks = s.NextHop.Mark
 			entry, ok, err := d.platform.Explain.Neighbor(device, s.NextHop.Protocol)
 			if err != nil {
 				return err
 			}
 			if ok {
-				s.NextHop.Neighbor, s.NextHop.Ours = entry.NBMA, entry.Ours
+				s.NextHop.Ours = entry.Ours
+				setNeighbor(s.NextHop, d.loop.names.PeerAt(entry.NBMA), marked)
 			}
 		case s.SA != nil:
-			s.SA.Charon = explain.With(sas, s.SA.NBMA, marks)
+			p := explain.Peer{NBMA: s.SA.NBMA, Mark: s.SA.Mark}
+			s.SA.Charon = explain.With(sas, p)
 			if asked != nil {
 				s.SA.CharonError = asked.Error()
 			}
-			states, err := d.platform.Explain.StatesWith(locals, s.SA.NBMA)
+			states, err := d.platform.Explain.StatesWith(locals, p)
 			if err != nil {
 				s.SA.KernelError = err.Error()
 			} else {
@@ -176,4 +168,14 @@ func (d *Daemon) addEvidence(
 		}
 	}
 	return nil
+}
+
+// setNeighbor records at which peer the kernel has a router. The kernel drops packets for a parked
+// peer, and for a peer that the daemon does not know.
+func setNeighbor(h *api.ExplainedNextHop, at peerid.ID, marked map[uint32]netip.Addr) {
+	h.Neighbor = at.Address()
+	if mark, is := at.Mark(); is && marked[mark].IsValid() {
+		h.Neighbor, h.NeighborMark = marked[mark], mark
+	}
+	h.NeighborDrops = !h.Neighbor.IsValid()
 }

@@ -76,6 +76,8 @@ type world struct {
 	markedPeers func(local netip.Addr) map[netip.Addr]netip.Addr // nil: there are none
 	markGuards  []xfrm.MarkGuard
 
+	explain explainKernel
+
 	replicators  []*fakeReplicator
 	earlierChain bool // programs of an earlier run replicate on the tunnel
 
@@ -340,6 +342,7 @@ func (w *world) platform() platform.Platform {
 			return "", 0, errors.New("no uptime in this world")
 		},
 		OwnRoutes: func() ([]rtnl.Route, error) { return w.own, nil },
+		Explain:   w.explain.kernel(w),
 		MarkedPeers: func(local netip.Addr) (map[netip.Addr]netip.Addr, error) {
 			if w.markedPeers == nil {
 				return nil, nil

@@ -30,6 +30,7 @@ var alone = evidence{
 			return explain.Way{Route: ourRoute(), GRE: true, Up: true, Local: addr("192.168.1.2")},
 				nil
 		},
+		VRFs: func() ([]string, error) { return nil, nil },
 		Neighbor: func(string, netip.Addr) (rtnl.NeighborEntry, bool, error) {
 			return rtnl.NeighborEntry{
 				Neighbor: rtnl.Neighbor{NBMA: addr("203.0.113.12")}, Ours: true}, true, nil

@@ -524,6 +524,7 @@ func removeLink(r *rtnl.Conn, l *rtnl.Link) error {
 type Left struct {
 	Tunnel string
 	Name   netip.Addr // of the peer
+	Local  netip.Addr // that the link sends from
 	Remote netip.Addr // the peer's real address
 	Index  int        // of the link
 }
@@ -534,7 +535,7 @@ func Find() ([]Left, error) {
 	err := each(func(_ *rtnl.Conn, l *rtnl.Link) error {
 		name, _ := peerOf(l, true)
 		tunnel := strings.TrimPrefix(l.Alias, aliasPrefix)
-		found = append(found, Left{tunnel, name, l.Remote, l.Index})
+		found = append(found, Left{tunnel, name, l.GRE.Local, l.Remote, l.Index})
 		return nil
 	})
 	return found, err

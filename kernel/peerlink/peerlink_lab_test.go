@@ -298,9 +298,10 @@ func TestRestartAdoptsLinks(t *testing.T) {
 
 	found, err := Find()
 	if err != nil || !slices.ContainsFunc(found, func(l Left) bool {
-		return l.Tunnel == "gre1" && l.Name == seven && l.Remote == peer6 && l.Index > 0
+		return l.Tunnel == "gre1" && l.Name == seven && l.Local == hub6 && l.Remote == peer6 &&
+			l.Index > 0
 	}) {
-		t.Errorf("Find returns %v, %v; want %s at %s", found, err, seven, peer6)
+		t.Errorf("Find returns %v, %v; want %s from %s to %s", found, err, seven, hub6, peer6)
 	}
 	w.start(t, func(c *datapath.Config, _ *Config) {
 		c.Admitted = []datapath.Admission{{NBMA: seven}}

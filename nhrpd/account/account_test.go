@@ -112,3 +112,42 @@ func TestPlacementHasWords(t *testing.T) {
 		}
 	}
 }
+
+// Where the kernel has a router is put into words, with the mark of a router that shares its
+// address, and also where the kernel's entry leads nowhere.
+func TestNeighborHasWords(t *testing.T) {
+	nat := netip.MustParseAddr("192.0.2.11")
+	for want, h := range map[string]api.ExplainedNextHop{
+		"the kernel has no neighbour for it": {},
+		"the kernel has it at 192.0.2.11, put there by cygnetd": {
+			Neighbor: nat, Ours: true},
+		"the kernel has it at 192.0.2.11, mark 7, put there by cygnetd": {
+			Neighbor: nat, NeighborMark: 7, Ours: true},
+		"the kernel has it at 192.0.2.11, NOT put there by cygnetd": {Neighbor: nat},
+		"the kernel has it by the SA with mark 7, put there by cygnetd": {
+			NeighborMark: 7, Ours: true},
+		"the kernel's entry for it, put there by cygnetd, leads nowhere, since its router has no " +
+			"SA or no device: packets for it are DROPPED": {
+			NeighborMark: 7, NeighborDrops: true, Ours: true},
+	} {
+		if got := neighborLine(&h); got != want {
+			t.Errorf("%+v reads %q, want %q", h, got, want)
+		}
+	}
+}
+
+// What charon and the kernel do not have is named by address and mark.
+func TestMissingSAHasWords(t *testing.T) {
+	nat := netip.MustParseAddr("192.0.2.11")
+	for with, s := range map[string]api.ExplainedSA{
+		"192.0.2.11":         {NBMA: nat},
+		"192.0.2.11, mark 7": {NBMA: nat, Mark: 7},
+		"mark 7":             {Mark: 7},
+	} {
+		want := []string{"charon has no SA with " + with,
+			"the kernel has no ESP state with " + with}
+		if got := saLines(&s, now); !slices.Equal(got, want) {
+			t.Errorf("%+v reads %q, want %q", s, got, want)
+		}
+	}
+}

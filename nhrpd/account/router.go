@@ -32,20 +32,7 @@ func nextHopLines(h *api.ExplainedNextHop, now time.Time) []string {
 		text += ": known " + how
 	}
 	lines := []string{text}
-	switch {
-	case h.Neighbor.IsValid() && h.Ours:
-		lines = append(
-			lines,
-			fmt.Sprintf("the kernel has it at %s, put there by cygnetd", h.Neighbor),
-		)
-	case h.Neighbor.IsValid():
-		lines = append(
-			lines,
-			fmt.Sprintf("the kernel has it at %s, NOT put there by cygnetd", h.Neighbor),
-		)
-	default:
-		lines = append(lines, "the kernel has no neighbour for it")
-	}
+	lines = append(lines, neighborLine(h))
 	if where := wording.NAT(h.LocalNAT, h.RemoteNAT); where != "" {
 		lines = append(lines, "behind NAT: "+where)
 	}
@@ -57,6 +44,22 @@ func nextHopLines(h *api.ExplainedNextHop, now time.Time) []string {
 		lines = append(lines, pathLine(p, now))
 	}
 	return lines
+}
+
+// neighborLine says where the kernel has a router, and who told the kernel.
+func neighborLine(h *api.ExplainedNextHop) string {
+	by := map[bool]string{true: "put there by cygnetd", false: "NOT put there by cygnetd"}[h.Ours]
+	switch {
+	case h.NeighborDrops:
+		return "the kernel's entry for it, " + by + ", leads nowhere, since its router has no SA " +
+			"or no device: packets for it are DROPPED"
+	case h.Neighbor.IsValid():
+		return fmt.Sprintf("the kernel has it at %s, %s",
+			wording.At(h.Neighbor, h.NeighborMark), by)
+	case h.NeighborMark != 0:
+		return fmt.Sprintf("the kernel has it by the SA with mark %d, %s", h.NeighborMark, by)
+	}
+	return "the kernel has no neighbour for it"
 }
 
 func pathLine(p *api.Path, now time.Time) string {

@@ -29,7 +29,7 @@ func charonLines(s *api.ExplainedSA, now time.Time) []string {
 	case s.CharonError != "":
 		lines = append(lines, "charon: "+s.CharonError)
 	case len(s.Charon) == 0:
-		lines = append(lines, "charon has no SA with "+s.NBMA.String())
+		lines = append(lines, "charon has no SA with "+placeOf(s))
 	}
 	for i := range s.Charon {
 		sa := &s.Charon[i]
@@ -52,7 +52,7 @@ func kernelLines(s *api.ExplainedSA, now time.Time) []string {
 	case s.KernelError != "":
 		return []string{"kernel: " + s.KernelError}
 	case len(s.Kernel) == 0:
-		return []string{"the kernel has no ESP state with " + s.NBMA.String()}
+		return []string{"the kernel has no ESP state with " + placeOf(s)}
 	}
 	var lines []string
 	for _, e := range s.Kernel {
@@ -64,6 +64,14 @@ func kernelLines(s *api.ExplainedSA, now time.Time) []string {
 			lasting(e.Added, now), wording.Size(e.Bytes), wording.Packets(e.Packets)))
 	}
 	return lines
+}
+
+// placeOf names the router of an SA.
+func placeOf(s *api.ExplainedSA) string {
+	if !s.NBMA.IsValid() {
+		return fmt.Sprintf("mark %d", s.Mark)
+	}
+	return wording.At(s.NBMA, s.Mark).String()
 }
 
 // side says who initiated an IKE_SA.

@@ -112,7 +112,11 @@ type ExplainedNextHop struct {
 	Out       time.Time  `json:"out,omitzero"`
 	Path      *Path      `json:"path,omitempty"`
 	Neighbor  netip.Addr `json:"neighbor,omitzero"` // where the kernel has it; absent: nowhere
-	Ours      bool       `json:"ours"`              // the daemon put that entry there
+	// the mark of the SA that the kernel sends to it by, if several routers are at that address
+	NeighborMark uint32 `json:"neighbor_mark,omitempty"`
+	// the kernel has an entry that leads nowhere now, and drops packets for it
+	NeighborDrops bool `json:"neighbor_drops,omitempty"`
+	Ours          bool `json:"ours"` // the daemon put that entry there
 }
 
 // ExplainedQuestion is the last question for a direct path to the destination, of this router or of
@@ -145,7 +149,8 @@ type ExplainedQuestion struct {
 
 // ExplainedSA is what charon and the kernel have of the IPsec with a router.
 type ExplainedSA struct {
-	NBMA netip.Addr `json:"nbma"`
+	NBMA netip.Addr `json:"nbma,omitzero"`  // absent: only its mark is known
+	Mark uint32     `json:"mark,omitempty"` // see Peer
 	// as the daemon sees it; absent: it does not run
 	State    PeerState `json:"state,omitempty"`
 	Since    time.Time `json:"since,omitzero"`

@@ -34,7 +34,11 @@ func CharonAt(socket string) Charon {
 func Alone(
 	ctx context.Context, k Kernel, charon Charon, now time.Time, dest, source netip.Addr,
 ) (*api.Explanation, error) {
-	w, err := k.Way(dest, "")
+	vrfs, err := k.VRFs()
+	if err != nil {
+		return nil, err
+	}
+	w, err := k.WayInto(dest, vrfs, func(w *Way) bool { return w.GRE })
 	if err != nil {
 		return nil, err
 	}
@@ -48,13 +52,13 @@ func Alone(
 		x.Verdict = api.ExplainedVerdict{Path: api.PathElsewhere}
 		return x, nil
 	}
-	x.Steps = append(x.Steps, api.ExplainStep{Kind: api.StepTunnel, Tunnel: &api.ExplainedTunnel{
-		Interface: w.Route.Device, GRE: w.GRE, Up: w.Up, NBMA: w.Local}})
+	tunnel := &api.ExplainedTunnel{
+		Interface: w.Route.Device, GRE: w.GRE, Up: w.Up, NBMA: w.Local}
+	x.Steps = append(x.Steps, api.ExplainStep{Kind: api.StepTunnel, Tunnel: tunnel})
 	if !w.GRE {
 		x.Verdict = api.ExplainedVerdict{Path: api.PathElsewhere}
 		return x, nil
 	}
-	x.Verdict = api.ExplainedVerdict{Path: api.PathUnknown}
 	hop := &api.ExplainedNextHop{Protocol: w.NextHop(dest)}
 	x.Steps = append(x.Steps,
 		api.ExplainStep{Kind: api.StepNextHop, Of: api.RoleWay, NextHop: hop})
@@ -62,38 +66,55 @@ func Alone(
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
+	if ok {
+		hop.Ours = n.Ours
+		sa, err := k.router(ctx, charon, tunnel, hop, n.NBMA)
+		if err != nil {
+			return nil, err
+		}
+		if sa != nil {
+			x.Steps = append(x.Steps, api.ExplainStep{Kind: api.StepSA, Of: api.RoleWay, SA: sa})
+		}
+	}
+	x.Verdict = api.ExplainedVerdict{Path: api.PathUnknown}
+	if !ok || hop.NeighborDrops {
 		x.Verdict = api.ExplainedVerdict{Path: api.PathNone, Reason: api.ReasonNoBinding}
-		return x, nil
-	}
-	hop.Neighbor, hop.NBMA, hop.Ours = n.NBMA, n.NBMA, n.Ours
-	sa := &api.ExplainedSA{NBMA: n.NBMA, Charon: []api.SA{}, Kernel: []api.ESPState{}}
-	x.Steps = append(x.Steps, api.ExplainStep{Kind: api.StepSA, Of: api.RoleWay, SA: sa})
-	sas, err := charon(ctx)
-	if err != nil {
-		sa.CharonError = err.Error()
-	}
-	sa.Charon = With(sas, n.NBMA, 0)
-	if sa.Kernel, err = k.StatesWith([]netip.Addr{w.Local}, n.NBMA); err != nil {
-		sa.Kernel, sa.KernelError = []api.ESPState{}, err.Error()
 	}
 	return x, nil
 }
 
-// With returns the SAs with a peer, by its address, and by its mark if that is not 0.
-func With(sas []api.SA, nbma netip.Addr, mark uint32) []api.SA {
-	list := []api.SA{}
-	for _, sa := range sas {
-		if sa.Remote != nbma {
-			continue
-		}
-		marked := mark == 0
-		for i := range sa.Children {
-			marked = marked || sa.Children[i].Mark == mark
-		}
-		if marked {
-			list = append(list, sa)
-		}
+// router fills in which router the kernel's neighbour at a link-layer address stands for, and from
+// where the tunnel sends to it. It returns what charon and the kernel have of the SAs with that
+// router; nil if the address leads to none.
+func (k Kernel) router(
+	ctx context.Context, charon Charon, tunnel *api.ExplainedTunnel, hop *api.ExplainedNextHop,
+	at netip.Addr,
+) (*api.ExplainedSA, error) {
+	p, local, err := k.standsFor(at, tunnel.Interface, tunnel.NBMA)
+	if err != nil {
+		return nil, err
 	}
-	return list
+	if p == (Peer{}) {
+		hop.NeighborDrops = true
+		return nil, nil
+	}
+	sa := &api.ExplainedSA{Mark: p.Mark, Kernel: []api.ESPState{}}
+	sas, err := charon(ctx)
+	if err != nil {
+		sa.CharonError = err.Error()
+	}
+	if p.Mark != 0 {
+		p.NBMA, err = k.outerOf(p.Mark, local, sas)
+		hop.NeighborDrops = err == nil && !p.NBMA.IsValid()
+	}
+	tunnel.NBMA, sa.NBMA = local, p.NBMA
+	hop.NBMA, hop.Mark, hop.Neighbor, hop.NeighborMark = p.NBMA, p.Mark, p.NBMA, p.Mark
+	sa.Charon = With(sas, p)
+	states, err := k.StatesWith([]netip.Addr{local}, p)
+	if err != nil {
+		sa.KernelError = err.Error()
+	} else {
+		sa.Kernel = states
+	}
+	return sa, nil
 }

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"cygnet/kernel/peerlink"
 	"cygnet/kernel/rtnl"
+	"cygnet/kernel/tunnel"
 	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 )
@@ -19,22 +22,34 @@ type Kernel struct {
 	// Way returns the route that a packet to an address takes, by the table of a VRF if its name is
 	// not empty, and the tunnel that it leads into.
 	Way func(dest netip.Addr, vrf string) (Way, error)
+	// VRFs returns the names of the VRFs that have a GRE tunnel with many peers.
+	VRFs func() ([]string, error)
 	// Neighbor returns where the kernel has the neighbour for an overlay address on a device. ok is
 	// false if it has none.
 	Neighbor func(device string, protocol netip.Addr) (n rtnl.NeighborEntry, ok bool, err error)
+	// Links returns the devices of the peers at IPv6 addresses.
+	Links func() ([]peerlink.Left, error)
 	// States returns the ESP states from and to a local address.
 	States func(local netip.Addr) ([]xfrm.ESPState, error)
 }
 
 // Linux returns the functions that ask this machine's kernel.
-func Linux() Kernel { return Kernel{Way: wayTo, Neighbor: neighborOf, States: xfrm.ESPStates} }
+func Linux() Kernel {
+	return Kernel{
+		Way:      wayTo,
+		VRFs:     vrfs,
+		Neighbor: neighborOf,
+		Links:    peerlink.Find,
+		States:   xfrm.ESPStates,
+	}
+}
 
 // Way is a route and the device that it leads out of.
 type Way struct {
 	Route api.ExplainedRoute
 	GRE   bool // the device is a GRE tunnel with many peers
 	Up    bool
-	Local netip.Addr // that the tunnel sends from
+	Local netip.Addr // that the tunnel sends from; the IPv4 address if it has two
 }
 
 // NextHop returns the overlay address that packets to an address go to next.
@@ -43,6 +58,27 @@ func (w *Way) NextHop(dest netip.Addr) netip.Addr {
 		return w.Route.NextHop
 	}
 	return dest
+}
+
+// WayInto returns the first way to an address that leads into a tunnel, as into reports. The host's
+// own table comes first, and then the tables of the VRFs. If no way leads into a tunnel, WayInto
+// returns that of the host's own table.
+func (k Kernel) WayInto(
+	dest netip.Addr, vrfs []string, into func(*Way) bool,
+) (first Way, err error) {
+	for n, vrf := range append([]string{""}, vrfs...) {
+		way, err := k.Way(dest, vrf)
+		if err != nil {
+			return Way{}, err
+		}
+		if into(&way) {
+			return way, nil
+		}
+		if n == 0 {
+			first = way
+		}
+	}
+	return first, nil
 }
 
 // routeKinds has the kernel's words for the types of routes.
@@ -101,7 +137,32 @@ func wayTo(dest netip.Addr, vrf string) (Way, error) {
 			w.Route.Device, w.Up, w.GRE, w.Local = l.Name, l.Up, l.IsNBMA(), l.GRE.Local
 		}
 	}
+	if w.Local == tunnel.Unused {
+		w.Local = peerlink.LocalOf(w.Route.Device)
+	}
 	return w, nil
+}
+
+// vrfs implements Kernel.VRFs.
+func vrfs() ([]string, error) {
+	r, err := rtnl.Open()
+	if err != nil {
+		return nil, fmt.Errorf("look for VRFs: %w", err)
+	}
+	defer r.Close()
+	links, err := r.AllLinks()
+	if err != nil {
+		return nil, fmt.Errorf("look for VRFs: %w", err)
+	}
+	var names []string
+	for _, vrf := range links {
+		if vrf.Kind == rtnl.KindVRF && slices.ContainsFunc(links, func(l *rtnl.Link) bool {
+			return l.Master == vrf.Index && l.IsNBMA()
+		}) {
+			names = append(names, vrf.Name)
+		}
+	}
+	return names, nil
 }
 
 // neighborOf implements Kernel.Neighbor.
@@ -125,33 +186,4 @@ func neighborOf(device string, protocol netip.Addr) (n rtnl.NeighborEntry, ok bo
 		}
 	}
 	return n, false, nil
-}
-
-// StatesWith returns the ESP states between one of the local addresses and another router, as the
-// API shows them.
-func (k Kernel) StatesWith(locals []netip.Addr, remote netip.Addr) ([]api.ESPState, error) {
-	list := []api.ESPState{}
-	for _, local := range locals {
-		if !local.IsValid() || local.Is4() != remote.Is4() {
-			continue
-		}
-		states, err := k.States(local)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range states {
-			if s.SPI == 0 || s.Src != remote && s.Dst != remote {
-				continue
-			}
-			list = append(list, api.ESPState{
-				SPI:     fmt.Sprintf("%08x", s.SPI),
-				Out:     s.Src == local,
-				InUDP:   s.InUDP,
-				Bytes:   s.Bytes,
-				Packets: s.Packets,
-				Added:   s.Added,
-			})
-		}
-	}
-	return list, nil
 }

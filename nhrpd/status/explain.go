@@ -55,8 +55,8 @@ func ExplainedRouter(
 		p.LocalNAT, p.RemoteNAT, p.In, p.Out, p.Path
 	if x.Protected {
 		steps = append(steps, api.ExplainStep{Kind: api.StepSA, Of: of, SA: &api.ExplainedSA{
-			NBMA: p.NBMA, State: p.State, Since: p.Since, Required: true, Error: p.Error,
-			Charon: []api.SA{}, Kernel: []api.ESPState{}}})
+			NBMA: p.NBMA, Mark: p.Mark, State: p.State, Since: p.Since, Required: true,
+			Error: p.Error, Charon: []api.SA{}, Kernel: []api.ESPState{}}})
 	}
 	steps = append(steps, api.ExplainStep{Kind: api.StepAdmission, Of: of,
 		Admission: &api.ExplainedAdmission{Mode: mode, Reason: reason, Admitted: p.Admitted,

@@ -200,8 +200,9 @@ var rules = []rule{
 	{"cygnet/nhrpd/eventfeed", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/journal"}},
 	{"cygnet/nhrpd/health", []string{"cygnet/nhrpd/api", "cygnet/nhrpd/wording"}},
 	{"cygnet/nhrpd/explain", []string{
-		"cygnet/kernel/rtnl", "cygnet/kernel/xfrm", "cygnet/nhrpd/api", "cygnet/nhrpd/status",
-		"cygnet/vici", "cygnet/vici/salist", "golang.org/x/sys/...",
+		"cygnet/kernel/peerlink", "cygnet/kernel/rtnl", "cygnet/kernel/tunnel",
+		"cygnet/kernel/xfrm", "cygnet/nhrpd/api", "cygnet/nhrpd/status", "cygnet/vici",
+		"cygnet/vici/profile", "cygnet/vici/salist", "golang.org/x/sys/...",
 	}},
 	{"cygnet/nhrpd/filewatch", []string{
 		"cygnet/nhrpd/api", "cygnet/nhrpd/config", "cygnet/nhrpd/config/difference",

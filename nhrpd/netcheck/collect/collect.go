@@ -321,7 +321,7 @@ func (c *Collector) esp(t *netcheck.Tunnel, s *netcheck.Server, after []api.SA) 
 	if e.In >= in && e.Out >= out {
 		e.NewIn, e.NewOut = e.In-in, e.Out-out
 	}
-	for _, sa := range explain.With(after, s.Address, 0) {
+	for _, sa := range explain.With(after, explain.Peer{NBMA: s.Address, AnyMark: true}) {
 		for _, child := range sa.Children {
 			e.InUDP = e.InUDP || child.InUDP
 		}
@@ -330,7 +330,8 @@ func (c *Collector) esp(t *netcheck.Tunnel, s *netcheck.Server, after []api.SA) 
 		e.Error = p.Error
 	}
 	// Only root may read these.
-	states, err := c.Kernel.StatesWith([]netip.Addr{t.Address, t.Second}, s.Address)
+	states, err := c.Kernel.StatesWith([]netip.Addr{t.Address, t.Second},
+		explain.Peer{NBMA: s.Address, AnyMark: true})
 	if err != nil {
 		return e
 	}
@@ -347,7 +348,7 @@ func (c *Collector) esp(t *netcheck.Tunnel, s *netcheck.Server, after []api.SA) 
 
 // carried returns how many CHILD_SAs there are with an address, and the bytes through them.
 func carried(sas []api.SA, remote netip.Addr) (children int, in, out uint64) {
-	for _, sa := range explain.With(sas, remote, 0) {
+	for _, sa := range explain.With(sas, explain.Peer{NBMA: remote, AnyMark: true}) {
 		for _, child := range sa.Children {
 			children++
 			in += child.TotalIn

@@ -182,7 +182,8 @@ func (c *Collector) addNAT(r *netcheck.Report) {
 				continue
 			}
 			s.NAT = &netcheck.NAT{Own: local, Others: []netip.Addr{}}
-			for _, sa := range explain.With(c.before, s.Address, 0) {
+			at := explain.Peer{NBMA: s.Address, AnyMark: true}
+			for _, sa := range explain.With(c.before, at) {
 				if len(sa.Children) == 0 {
 					continue // it is not established, and IKE has not found out yet
 				}
