@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"cygnet/nhrpd/account"
@@ -59,10 +58,8 @@ func (in *invocation) explainAlone(
 	ctx context.Context, dest, source netip.Addr,
 ) (*api.Explanation, error) {
 	socket := config.DefaultVICISocket()
-	if data, err := os.ReadFile(in.config); err == nil {
-		if c, err := config.Parse(data, in.config); err == nil {
-			socket = c.Daemon.VICISocket
-		}
+	if c, _ := config.LoadFaulty(in.config); c != nil {
+		socket = c.Daemon.VICISocket
 	}
 	return explain.Alone(
 		ctx,

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -353,6 +355,34 @@ func TestExplainWithoutDaemon(t *testing.T) {
 	if code != exitError ||
 		!strings.Contains(errs, "explain fd00::1: ask the kernel: operation not permitted") {
 		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
+// Without the daemon, explain asks charon at the socket that the configuration names, in its file
+// or in one of conf.d, also where another part of the configuration is wrong.
+func TestExplainAsksTheConfiguredCharon(t *testing.T) {
+	const here = "[daemon]\nvici_socket = \"/run/here\"\n"
+	none := t.TempDir() + "/none"
+	for name, texts := range map[string][2]string{
+		"the file":          {here, ""},
+		"a file of conf.d":  {"", here},
+		"a faulty key":      {here + "odd = 1\n", ""},
+		"a fault elsewhere": {"[log]\nodd = 1\n", here},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := t.TempDir() + "/cygnet.toml"
+			further := filepath.Dir(file) + "/conf.d"
+			if err := errors.Join(os.WriteFile(file, []byte(texts[0]), 0o600),
+				os.Mkdir(further, 0o700),
+				os.WriteFile(further+"/more.toml", []byte(texts[1]), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			_, out, errs := cygnet("explain", "172.16.2.10", "--socket", none, "--config", file)
+			if want := "charon: connect to charon: dial unix /run/here:"; errs != "" ||
+				!strings.Contains(out, want) {
+				t.Errorf("it says %q and\n%s\nwant %q", errs, out, want)
+			}
+		})
 	}
 }
 
