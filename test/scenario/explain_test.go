@@ -5,11 +5,13 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
@@ -148,6 +150,44 @@ func TestExplain(t *testing.T) {
 	m.Spoke1.Daemon.Start()
 	explains(m, m.Spoke1, there, nobody, api.PathDirect, "")
 	encrypted(m)
+}
+
+// evidence awaits that a site's account of the way to an address, with or without its daemon, has
+// all of these words of each place in a line: the next hop and where the kernel has it. It has the
+// SAs and one pair of ESP states with that router alone.
+func evidence(m *lab.Mesh, s *lab.Site, dest netip.Addr, router *lab.Site, words ...string) {
+	m.Helper()
+	m.Await(s.Name+" has the evidence of the way to "+dest.String(), soon, func() error {
+		out, err := s.TryCygnet("explain", dest.String())
+		if err != nil {
+			return err
+		}
+		place := router.Overlay.String() + " at " + placeOf(s, router)
+		at := "the kernel has it at " + placeOf(s, router) + ", put there by cygnetd"
+		for _, line := range [][]string{words, {place}, {at}, {"charon: CHILD_SA", "INSTALLED"}} {
+			if !hasLine(out, line...) {
+				return fmt.Errorf("no line has %q:\n%s", line, out)
+			}
+		}
+		identity := "peer " + router.Name + ".example.net"
+		all, own := strings.Count(out, "charon: IKE_SA "), strings.Count(out, identity)
+		states := espLine.FindAllStringSubmatch(out, -1)
+		return lab.True(all == own && own > 0 && len(states) == 2 && states[0][1] != states[1][1],
+			"%d IKE_SAs, %d of them with the %s, ESP states %q:\n%s", all, own, identity, states,
+			out)
+	})
+}
+
+// espLine matches an ESP state in an account.
+var espLine = regexp.MustCompile(`kernel: ESP [0-9a-f]{8} (in|out) `)
+
+// placeOf returns where a site has a router in the words of its account: the router's address, with
+// the mark of the SA by which the kernel sends to it.
+func placeOf(s, router *lab.Site) string {
+	if mark, is := xfrm.MarkOf(s.Neighbors("gre1")[router.Overlay]); is {
+		return fmt.Sprintf("%s, mark %d", router.Public, mark)
+	}
+	return router.Public.String()
 }
 
 // nudge sends a packet from a site's host. The packet may be lost.

@@ -17,7 +17,8 @@ import (
 
 // Three spokes are behind one NAT address and one spoke is elsewhere, with stock strongSwan and no
 // firewall rule. The hub and the spoke elsewhere reach each of the three through its own SA,
-// whoever rekeys, and a restart of the daemon does not interrupt that.
+// whoever rekeys, and a restart of the daemon does not interrupt that. Both explain the way to each
+// of the three by its own SA alone, and the hub also without its daemon.
 func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 	m := lab.NewMesh(t, lab.ThreeSpokesBehindOneNAT())
 	m.Start()
@@ -64,7 +65,15 @@ func TestSpokesBehindOneNATHaveMarks(t *testing.T) {
 
 	// The daemon is killed, so that it says goodbye to nobody, and comes back.
 	for _, s := range []*lab.Site{m.Hub, m.Spoke3} {
+		for _, router := range inside {
+			evidence(m, s, router.Overlay, router, "on gre1")
+		}
 		s.Daemon.Kill()
+		for _, router := range inside {
+			if s == m.Hub { // the others give a shortcut up whose router answers no probes
+				evidence(m, s, router.Overlay, router, "on gre1")
+			}
+		}
 		s.Daemon.Start()
 		lossless(m, begin, flows)
 	}

@@ -108,7 +108,8 @@ func keepsReplicating(m *lab.Mesh) {
 // A hub with an address of each IP version has spokes of both. They reach each other through the
 // hub, and those with an IP version in common make shortcuts, whichever version they reach the hub
 // by; the others say why they make none. A restart of
-// the hub's daemon loses no packet of a spoke at an IPv6 address. A spoke whose prefix is
+// the hub's daemon loses no packet of a spoke at an IPv6 address. The hub explains the way to that
+// spoke, also without the daemon. A spoke whose prefix is
 // renumbered comes back with the new address, and the hub keeps nothing of the old one.
 func TestUnderlayOfBothIPVersions(t *testing.T) {
 	m := lab.NewMesh(t, lab.ThirdSpoke())
@@ -161,8 +162,10 @@ func TestUnderlayOfBothIPVersions(t *testing.T) {
 			"straight over IPv4", n)
 	}
 
+	evidence(m, m.Hub, m.Spoke2.Overlay, m.Spoke2, "10.255.0.0/24 directly on gre1")
 	train := m.Spoke2.Host.Train(m.Hub.Host.Addr, 50*time.Millisecond)
 	m.Hub.Daemon.Kill()
+	evidence(m, m.Hub, m.Spoke2.Overlay, m.Spoke2, "gre1 sends from 2001:db8::10")
 	m.Hub.Daemon.Start()
 	registered6(m, m.Spoke2)
 	if sent, lost := train.Stop(); lost > 0 {

@@ -34,7 +34,8 @@ func inVRF(m *lab.Mesh, s *lab.Site, vrf, table string) {
 // The overlay and the LANs are in a VRF, the underlay is not. Spokes register, the hub's indication
 // leads to a shortcut in the VRF's table, and source_check takes what comes by it: the programs of
 // the data path look into the VRF. A restart of the daemon loses nothing. A tunnel that somebody
-// takes out of its VRF comes back into it with all that it had.
+// takes out of its VRF comes back into it with all that it had. The spoke explains a way through
+// the VRF, also without the daemon.
 func TestOverlayInVRF(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.UseVRF("blue", 10)
@@ -74,6 +75,13 @@ func TestOverlayInVRF(t *testing.T) {
 	inVRF(m, m.Spoke1, "blue", "10")
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
 	m.Spoke1.Ping(m.Hub.Overlay, 3)
+
+	route := "172.16.0.0/16 via 10.255.0.1 on gre1 (table 10,"
+	evidence(m, m.Spoke1, m.Hub.Host.Addr, m.Hub, route)
+	m.Spoke1.Daemon.Kill()
+	evidence(m, m.Spoke1, m.Hub.Host.Addr, m.Hub, route)
+	m.Spoke1.Daemon.Start()
+	registered(m, m.Spoke1, soon)
 	encrypted(m)
 	alive(m)
 }
