@@ -4,6 +4,7 @@
 package documents
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,27 +142,52 @@ func blocks(file, text string) []block {
 	return all
 }
 
+// indented returns the configurations in a document that are indented and not fenced.
+func indented(file, text string) []block {
+	begins := regexp.MustCompile(`(?m)\A(?:#.*\n)?\[?\[interface\.|\A# in \[interface\.`)
+	var all []block
+	for _, part := range regexp.MustCompile(`(?m)(?:^ {4}.*\n|^\n)+`).FindAllString(text, -1) {
+		part = strings.Trim(part, "\n") + "\n"
+		indent := part[:len(part)-len(strings.TrimLeft(part, " "))]
+		part = strings.TrimPrefix(strings.ReplaceAll("\n"+part, "\n"+indent, "\n"), "\n")
+		if begins.MatchString(part) {
+			all = append(all, block{file: file, language: "toml", text: part})
+		}
+	}
+	return all
+}
+
 // Every configuration in the documents is valid and causes no warning. A part of a configuration is
 // completed first.
 func TestConfigurationsAreValid(t *testing.T) {
-	const rest = "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"198.51.100.1\"\nkey = 42\n"
+	const address = "[interface.gre1]\naddress = \"10.255.0.1/24\"\nkey = 42\n"
+	const underlay = "underlay = \"198.51.100.1\"\n"
 	const psk = "[interface.gre1.ipsec]\nidentity = \"hub.example.net\"\npsk_file = \"PSK\"\n"
+	psks := regexp.MustCompile(`(psk_file *= )"[^"]*"`)
 	key := filepath.Join(t.TempDir(), "gre1.psk")
 	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	found := 0
+	found := map[string]int{}
 	for file, text := range pages(t) {
-		for _, b := range blocks(file, text) {
+		for _, b := range append(blocks(file, text), indented(file, text)...) {
 			if b.language != "toml" || strings.Contains(b.text, "swanctl_connection") {
 				continue
 			}
-			found++
+			found[file]++
 			whole := b.text
-			if !strings.Contains(whole, "[interface.gre1]\n") {
-				whole = rest + whole + psk
+			switch {
+			case strings.Contains(whole, "[interface.gre1]\n"):
+			case strings.HasPrefix(whole, "# in [interface.gre1] "):
+				whole = address + "nhs = [{ nbma = \"hub.example.net\" }]\n" + whole
+				if !strings.Contains(whole, "\nunderlay ") {
+					whole += underlay
+				}
+				whole += psk
+			default:
+				whole = address + underlay + whole + psk
 			}
-			whole = strings.NewReplacer("PSK", key, "/etc/cygnet/gre1.psk", key).Replace(whole)
+			whole = psks.ReplaceAllString(whole, fmt.Sprintf("${1}%q", key))
 			c, err := config.Parse([]byte(whole), file)
 			if err != nil {
 				t.Errorf("%s: %v in\n%s", file, err, b.text)
@@ -170,7 +196,12 @@ func TestConfigurationsAreValid(t *testing.T) {
 			}
 		}
 	}
-	if found < 3 {
-		t.Errorf("want the README's two configurations and a rule, found %d", found)
+	for file, want := range map[string]int{
+		"README.md": 2, "doc/recipes.md": 2, "doc/recipes/several-overlays.md": 2,
+		"doc/recipes/several-uplinks.md": 1, "doc/routing.md": 1,
+	} {
+		if found[file] < want {
+			t.Errorf("want %d configurations in %s, found %d", want, file, found[file])
+		}
 	}
 }
