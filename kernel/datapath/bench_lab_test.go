@@ -16,7 +16,8 @@ import (
 // packet a link-layer header of 14 bytes, so that here the beginning of the outer header stands
 // before the inner one; the programs therefore find where the segment size is and do not write. It
 // also reports how many instructions the verifier followed, and how many a program has. A
-// user-mode Linux interprets the programs; a kernel with a JIT takes a fraction of the time.
+// user-mode Linux interprets the programs; a kernel with a JIT takes a fraction of the time. For
+// link the packet arrived from a peer at an IPv6 address, by its device, which is lo in a test run.
 func BenchmarkPrograms(b *testing.B) {
 	kerneltest.LabNamespace(b)
 	cfg := Config{Admission: true, Redirect: true, MSS: MSS{IPv4: 1360, IPv6: 1340}}
@@ -26,6 +27,10 @@ func BenchmarkPrograms(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer objects.Close()
+	const lo = uint32(1)
+	if err := objects.Owners.Put(lo, bpfOwner{Name: 1, Tunnel: lo}); err != nil {
+		b.Fatal(err)
+	}
 	data := segment{from: "172.16.11.5", to: "172.16.12.5", flags: flagACK, data: text(1300)}
 	syn := data
 	syn.flags, syn.options = flagSYN, append([]byte{2, 4, 0x05, 0xb4, 4, 2, 8, 10},
@@ -44,6 +49,7 @@ func BenchmarkPrograms(b *testing.B) {
 		{"egress/UDP", objects.CygnetEgress, datagram, true},
 		{"egress/TCP", objects.CygnetEgress, data.packet(nil), true},
 		{"egress/SYN", objects.CygnetEgress, syn.packet(nil), true},
+		{"link", objects.CygnetLink, datagram, true},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			packet := framed(bench.inner)
@@ -56,24 +62,29 @@ func BenchmarkPrograms(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			_, took, err := bench.program.Benchmark(packet, b.N, b.ResetTimer)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
-			b.ReportMetric(0, "ns/op")
-			info, err := bench.program.Info()
-			if err != nil {
-				b.Fatal(err)
-			}
-			if n, ok := info.VerifiedInstructions(); ok {
-				b.ReportMetric(float64(n), "verified")
-			}
-			if size, err := info.TranslatedSize(); err == nil {
-				b.ReportMetric(float64(size)/8, "instructions")
-			}
+			kerneltest.Bench(b, bench.program, packet)
 		})
 	}
+}
+
+// No program is longer than doc/tuning.md says, whatever is configured: a setting only takes parts
+// of a program away.
+func TestProgramsAreShort(t *testing.T) {
+	cfg := Config{
+		Admission: true, SourceCheck: true, Redirect: true, MSS: MSS{IPv4: 1360, IPv6: 1340},
+	}
+	cfg.setDefaults()
+	objects, err := loadPath(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer objects.Close()
+	most := kerneltest.Size{Length: 4096, Verified: 16384}
+	kerneltest.Short(t, "cygnet_ingress", objects.CygnetIngress, most)
+	kerneltest.Short(t, "cygnet_egress", objects.CygnetEgress, most)
+	most = kerneltest.Size{Length: 64, Verified: 64}
+	kerneltest.Short(t, "cygnet_link", objects.CygnetLink, most)
+	kerneltest.Short(t, "cygnet_unclaimed", objects.CygnetUnclaimed, most)
 }
 
 // text returns that many bytes.

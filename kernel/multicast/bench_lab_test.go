@@ -12,9 +12,70 @@ import (
 
 	"cygnet/kernel/kerneltest"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
+
+// loadPrograms loads the programs, which let all groups pass to one peer.
+func loadPrograms(t testing.TB) *loaded {
+	t.Helper()
+	spec, err := loadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := ebpf.NewMap(spec.Maps[bpfMapSentTo])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sent.Close() })
+	cfg := Config{MaxPeers: defaultPeers, Rate: Rate{Packets: 1e9, Bytes: 1e9}}
+	l, err := load(&cfg, sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.close() })
+	rules, err := new(Groups).rules()
+	if err == nil {
+		err = errors.Join(l.objects.Groups.Put(uint32(0), rules),
+			l.objects.Plans.Put(uint32(0), bpfPlan{Length: [2]uint32{1, 1}}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// BenchmarkPrograms measures what the chain's first program takes for a packet that leaves by the
+// tunnel: for one to a single router, which is all that others see of the chain, and for one to a
+// group. BenchmarkCopies measures the programs behind it, which need devices. In a test run the
+// beginning of the outer header stands in the 14 bytes of a link-layer header, and its destination
+// in the inner header's flow label, so that the group is one of IPv6.
+func BenchmarkPrograms(b *testing.B) {
+	l := loadPrograms(b)
+	packet := append(make([]byte, 14), kerneltest.Datagram("fd00:1::1", "ff05::1:1", 1300)...)
+	packet[0], packet[9], packet[12], packet[13] = 0x45, unix.IPPROTO_GRE, 0x86, 0xdd
+	b.Run("group/unicast", func(b *testing.B) {
+		kerneltest.Bench(b, l.objects.CygnetGroup, packet)
+	})
+	packet[16] = group4.As4()[0]
+	b.Run("group/group", func(b *testing.B) {
+		kerneltest.Bench(b, l.objects.CygnetGroup, packet)
+	})
+	var taken uint64
+	if err := l.objects.Counters.Lookup(counterTaken, &taken); err != nil || taken == 0 {
+		b.Errorf("%d packets were taken for those to a group (%v)", taken, err)
+	}
+}
+
+// No program is longer than doc/tuning.md says.
+func TestProgramsAreShort(t *testing.T) {
+	l := loadPrograms(t)
+	kerneltest.Short(t, "cygnet_group", l.objects.CygnetGroup,
+		kerneltest.Size{Length: 4096, Verified: 16384})
+	kerneltest.Short(t, "cygnet_copies", l.objects.CygnetCopies,
+		kerneltest.Size{Length: 8192, Verified: 262144})
+}
 
 // BenchmarkCopies measures what a copy costs, without IPsec, to an underlay that drops everything:
 // by the chain, and in user space by a packet socket with sendmmsg. The time is from a datagram's
