@@ -191,6 +191,7 @@ var guides = []string{
 	"doc/pictures/web-spoke-light.png",
 	"doc/recipes.md",
 	"doc/recipes/central-breakout.md",
+	"doc/recipes/dual-cloud.md",
 	"doc/recipes/front-door-vrf.md",
 	"doc/recipes/ipv6-only.md",
 	"doc/recipes/overlays-in-vrfs.md",

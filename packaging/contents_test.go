@@ -57,6 +57,7 @@ DEB -rw-r--r-- /usr/share/doc/cygnet/changelog.gz
 -rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-spoke-dark.png
 -rw-r--r-- /usr/share/doc/cygnet/doc/pictures/web-spoke-light.png
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes/central-breakout.md
+-rw-r--r-- /usr/share/doc/cygnet/doc/recipes/dual-cloud.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes/front-door-vrf.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes/ipv6-only.md
 -rw-r--r-- /usr/share/doc/cygnet/doc/recipes/overlays-in-vrfs.md

@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -32,8 +33,23 @@ type twoClouds struct {
 }
 
 // newTwoClouds starts the routers with the examples as they are, but for the timers of BFD: those
-// are five times as long, since a guest may stand still for longer than the examples allow.
+// are five times as long, since a guest may stand still for longer than the examples allow. Each
+// spoke has two addresses on one line.
 func newTwoClouds(t *testing.T) *twoClouds {
+	t.Helper()
+	return newClouds(t, contrib(t, "cygnet/two-clouds-spoke.toml"),
+		func(_, s *lab.Site, number int) netip.Addr {
+			second := addr(fmt.Sprintf("198.51.100.%d", 111+number))
+			s.IP("addr add " + second.String() + "/24 dev eth0")
+			return second
+		})
+}
+
+// newClouds starts the routers, of which the spokes have that configuration. The function line
+// connects a spoke with the second cloud's hub, and returns the spoke's address there.
+func newClouds(
+	t *testing.T, asSpoke string, line func(hub, s *lab.Site, number int) netip.Addr,
+) *twoClouds {
 	t.Helper()
 	c := &twoClouds{Mesh: exampleMesh(t)}
 	c.first.hub = c.Hub
@@ -55,12 +71,11 @@ func newTwoClouds(t *testing.T) *twoClouds {
 	c.start(c.first.hub, asHub, replace(routes, "10.255.0.2", "172.16.0.2"))
 	c.start(c.second.hub, ofSecond(asHub), ofSecond(replace(routes, "10.255.0.2", "172.16.0.1")))
 
-	asSpoke, routes := example("cygnet/two-clouds-spoke.toml"), example("frr/two-clouds-spoke.conf")
+	routes = example("frr/two-clouds-spoke.conf")
 	for i, s := range []*lab.Site{c.Spoke1, c.Spoke2} {
 		there := *s
 		there.Overlay = addr(fmt.Sprintf("10.254.0.%d", 11+i))
-		there.Public = addr(fmt.Sprintf("198.51.100.%d", 111+i))
-		s.IP("addr add " + there.Public.String() + "/24 dev eth0")
+		there.Public = line(c.second.hub, s, i)
 		own := func(text string) string {
 			return replace(text, "10.255.0.11", s.Overlay.String(),
 				"10.254.0.11", there.Overlay.String(), "198.51.100.111", there.Public.String(),
@@ -86,17 +101,25 @@ func (c *twoClouds) start(s *lab.Site, config, routes string) *lab.FRR {
 // offers of so many hubs.
 func (c *twoClouds) leads(to cloud, offers int) {
 	c.Helper()
-	for i, s := range to.spokes {
-		c.Await(s.Name+" has its route to all sites via "+to.hub.Name, later, func() error {
-			var bgp struct{ Paths []struct{ Valid bool } }
-			if err := c.routing[i].Show(&bgp, "show bgp ipv4 unicast 172.16.0.0/12"); err != nil {
-				return err
-			}
-			hop := s.NextHop(c.Hub.Host.Addr)
-			return lab.True(hop == to.hub.Overlay && len(bgp.Paths) == offers,
-				"next hop %s, BGP has %+v", hop, bgp.Paths)
-		})
+	for number := range to.spokes {
+		c.leadsOf(number, to, offers)
 	}
+}
+
+// leadsOf awaits the same of one spoke.
+func (c *twoClouds) leadsOf(number int, to cloud, offers int) {
+	c.Helper()
+	s := to.spokes[number]
+	c.Await(s.Name+" has its route to all sites via "+to.hub.Name, later, func() error {
+		var bgp struct{ Paths []struct{ Valid bool } }
+		err := c.routing[number].Show(&bgp, "show bgp ipv4 unicast 172.16.0.0/12")
+		if err != nil {
+			return err
+		}
+		hop := s.NextHop(c.Hub.Host.Addr)
+		return lab.True(hop == to.hub.Overlay && len(bgp.Paths) == offers,
+			"next hop %s, BGP has %+v", hop, bgp.Paths)
+	})
 }
 
 // direct awaits that each spoke sends what is for the other's LAN straight to the other, in one
@@ -115,6 +138,19 @@ func (c *twoClouds) direct(in cloud) {
 	}
 }
 
+// watched awaits that BFD on the spokes is up with both hubs.
+func (c *twoClouds) watched() {
+	c.Helper()
+	c.Await("BFD with both hubs is up", later, func() error {
+		for i, s := range c.first.spokes {
+			if err := bfdUp(c.routing[i], 2); err != nil {
+				return fmt.Errorf("on %s %w", s.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
 // Two clouds with a hub each: the spokes prefer the first cloud, by BGP. When its hub dies without
 // a word, BFD tells the spokes, and their traffic goes by the second cloud: at once by its hub, and
 // a moment later directly there. When the first hub is back, so is the traffic. What goes directly
@@ -125,14 +161,7 @@ func TestTwoClouds(t *testing.T) {
 	between := c.Spoke1.Host.Flow(c.Spoke2.Host.Addr, beat)
 	c.leads(c.first, 2)
 	c.direct(c.first)
-	c.Await("BFD with both hubs is up", later, func() error {
-		for i, s := range c.first.spokes {
-			if err := bfdUp(c.routing[i], 2); err != nil {
-				return fmt.Errorf("on %s %w", s.Name, err)
-			}
-		}
-		return nil
-	})
+	c.watched()
 	toHub.Back(time.Now(), soon)
 	between.Back(time.Now(), soon)
 
