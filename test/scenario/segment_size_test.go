@@ -31,7 +31,9 @@ func TestSegmentSizes(t *testing.T) {
 		"neigh replace fd00:255::11 lladdr 192.0.2.11 dev gre1 nud permanent")
 	m.Spoke1.IP("addr add fd00:255::11/64 dev gre1 nodad",
 		"neigh replace fd00:255::1 lladdr 192.0.2.1 dev gre1 nud permanent")
-	hub, spoke := lanIPv6(m.Hub, 0, "fd00:255::11"), lanIPv6(m.Spoke1, 1, "fd00:255::1")
+	hub, spoke := lanIPv6(m.Hub, 0), lanIPv6(m.Spoke1, 1)
+	routeIPv6(m.Hub, 1, "fd00:255::11")
+	routeIPv6(m.Spoke1, 0, "fd00:255::1")
 	dumps := map[*lab.Host]*lab.Process{}
 	for _, h := range []*lab.Host{m.Hub.Host, m.Spoke1.Host} {
 		// In IPv6 the flags of TCP are 13 bytes behind the 40 of the header.
@@ -100,13 +102,16 @@ func rightSYNs(printed string, want int) error {
 		want, len(connections), printed)
 }
 
-// lanIPv6 gives a site's LAN and host IPv6 addresses, and the router the route to the other LAN. It
-// returns the host's address.
-func lanIPv6(s *lab.Site, number int, hop string) netip.Addr {
+// lanIPv6 gives a site's LAN and host IPv6 addresses. It returns the host's address.
+func lanIPv6(s *lab.Site, number int) netip.Addr {
 	host := fmt.Sprintf("fd00:172:%d::10", number)
-	s.IP(fmt.Sprintf("addr add fd00:172:%d::1/64 dev lan0 nodad", number),
-		fmt.Sprintf("route add fd00:172:%d::/64 via %s dev gre1", 1-number, hop))
+	s.IP(fmt.Sprintf("addr add fd00:172:%d::1/64 dev lan0 nodad", number))
 	s.Host.IP(fmt.Sprintf("addr add %s/64 dev eth0 nodad", host),
 		fmt.Sprintf("route add ::/0 via fd00:172:%d::1", number))
 	return addr(host)
+}
+
+// routeIPv6 gives a site the route to another one's LAN, by an address in the tunnel.
+func routeIPv6(s *lab.Site, number int, hop string) {
+	s.IP(fmt.Sprintf("route add fd00:172:%d::/64 via %s dev gre1", number, hop))
 }

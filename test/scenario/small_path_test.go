@@ -56,7 +56,7 @@ func TestSmallPaths(t *testing.T) {
 	m.Start()
 	registered(m, inUDP, soon)
 	registered(m, plain, soon)
-	withIPv6(m)
+	hosts := withIPv6(m)
 	train := inUDP.Host.Train(plain.Host.Addr, 50*time.Millisecond)
 	m.Await("a shortcut from spoke1 to spoke2", soon, func() error { return up(inUDP, plain) })
 	train.Stop()
@@ -72,7 +72,8 @@ func TestSmallPaths(t *testing.T) {
 			row.check(m, s, s.Host.Node, other.Host.Addr, "do", row.withDF)
 			row.check(m, s, s.Host.Node, m.Hub.Host.Addr, "dont", row.plain)
 			row.check(m, s, s.Host.Node, other.Host.Addr, "dont", row.plain)
-			row.check(m, s, s.Router.Node, netip.MustParseAddr("fd00:255::1"), "do", row.six)
+			row.check(m, s, s.Host.Node, hosts[m.Hub], "do", row.six)
+			row.check(m, s, s.Host.Node, hosts[other], "do", row.six)
 			widen(s.NAT)
 		}
 	}
@@ -80,20 +81,41 @@ func TestSmallPaths(t *testing.T) {
 	encrypted(m)
 }
 
-// withIPv6 gives the tunnels IPv6 addresses beside those of the overlay, and the hub the spokes as
-// neighbours. NHRP knows nothing of them.
-func withIPv6(m *lab.Mesh) {
-	for number, s := range map[string]*lab.Site{"11": m.Spoke1, "12": m.Spoke2} {
-		s.IP("addr add fd00:255::" + number + "/64 dev gre1 nodad")
-		m.Hub.IP("neigh replace fd00:255::" + number + " lladdr " + s.Public.String() +
-			" dev gre1 nud permanent")
+// withIPv6 gives the tunnels and the LANs IPv6 addresses beside those of IPv4. The routes take the
+// same ways as those of IPv4: from spoke2 to spoke1 through the hub, all others directly. NHRP does
+// not know of them. It returns the addresses of the hosts.
+func withIPv6(m *lab.Mesh) map[*lab.Site]netip.Addr {
+	hosts := map[*lab.Site]netip.Addr{}
+	for number, s := range []*lab.Site{m.Hub, m.Spoke1, m.Spoke2} {
+		s.IP("addr add " + tunnelIPv6[number] + "/64 dev gre1 nodad")
+		neighborsIPv6(m, s)
+		hosts[s] = lanIPv6(s, number)
+		if s != m.Hub {
+			routeIPv6(m.Hub, number, tunnelIPv6[number])
+			routeIPv6(s, 0, tunnelIPv6[0])
+		}
 	}
-	m.Hub.IP("addr add fd00:255::1/64 dev gre1 nodad")
+	routeIPv6(m.Spoke1, 2, tunnelIPv6[2])
+	routeIPv6(m.Spoke2, 1, tunnelIPv6[0])
+	return hosts
 }
+
+// neighborsIPv6 gives a site the others as neighbours in the tunnel.
+func neighborsIPv6(m *lab.Mesh, s *lab.Site) {
+	for number, peer := range []*lab.Site{m.Hub, m.Spoke1, m.Spoke2} {
+		if peer != s {
+			s.IP("neigh replace " + tunnelIPv6[number] + " lladdr " + peer.Public.String() +
+				" dev gre1 nud permanent")
+		}
+	}
+}
+
+// tunnelIPv6 are the addresses of the hub and the spokes in the tunnel.
+var tunnelIPv6 = []string{"fd00:255::1", "fd00:255::11", "fd00:255::12"}
 
 // setOuterDF has a spoke use another outer_df, by a reload. A change of the tunnel's parameters
 // resets its broadcast address, and to set that again costs all neighbours. The daemon puts back
-// its own, and setOuterDF the one for IPv6.
+// its own, and setOuterDF those for IPv6.
 func setOuterDF(m *lab.Mesh, s *lab.Site, word string) {
 	m.Helper()
 	lines := s.Interface
@@ -112,7 +134,7 @@ func setOuterDF(m *lab.Mesh, s *lab.Site, word string) {
 		got := st.Interfaces[0].OuterDF
 		return lab.True(got == word, "it has %q", got)
 	})
-	s.IP("neigh replace fd00:255::1 lladdr 192.0.2.1 dev gre1 nud permanent")
+	neighborsIPv6(m, s)
 	m.Await(s.Name+" reaches the hub", soon, func() error {
 		return s.Host.Reaches(m.Hub.Host.Addr)
 	})

@@ -45,10 +45,12 @@ func onlyIPv6(m *lab.Mesh) {
 
 // The underlay is IPv6 only. Spokes register, the hub's indication leads to a shortcut through an
 // SA of its own, and the traffic goes straight. A restart of the hub's daemon loses nothing that is
-// for groups. A route that swallows the way to the hub is named.
+// for groups. A route that swallows the way to the hub is named. With mtu = "auto" the tunnel takes
+// the longest packet that leaves the underlay's device in one piece.
 func TestIPv6Underlay(t *testing.T) {
 	m := lab.NewMesh(t)
 	onlyIPv6(m)
+	m.Add(`mtu = "auto"`)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
@@ -62,6 +64,7 @@ func TestIPv6Underlay(t *testing.T) {
 	if straight, hub := atSpoke2.Count(to), atHub.Count(to); straight != 10 || hub != 0 {
 		t.Errorf("of 10 packets %d came to spoke2, %d to the hub", straight, hub)
 	}
+	longestPacket(m)
 	keepsReplicating(m)
 
 	hub := m.Hub.Public.String() + "/128"
@@ -73,6 +76,30 @@ func TestIPv6Underlay(t *testing.T) {
 	problem(m, m.Spoke1, soon, api.ProblemUnderlayRouting)
 	encrypted(m)
 	alive(m)
+}
+
+// longestPacket proves that a packet of 1418 bytes with don't fragment passes to the hub, and fills
+// the 1500 bytes of the underlay, and that the sender of a longer one is told 1418.
+func longestPacket(m *lab.Mesh) {
+	m.Helper()
+	ping := func(length int) string {
+		const headers = 20 + 8
+		out, _ := m.Spoke1.Host.Try("ping", "-n", "-c", "3", "-i", "0.2", "-W", "10", "-M", "do",
+			"-s", fmt.Sprint(length-headers), m.Hub.Host.Addr.String())
+		return out
+	}
+	if out := ping(1418); !strings.Contains(out, " 3 received") {
+		m.Errorf("of packets of 1418 bytes:\n%s", out)
+	}
+	outer := func(p lab.Packet) bool { return p.Length == 1500 }
+	if m.Net.Underlay.Count(lab.OfKind(lab.ESP), lab.From(m.Spoke1.Public), outer) < 3 {
+		m.Errorf("packets of 1418 bytes do not leave as ESP of 1500")
+	}
+	out := ping(1419)
+	told := toldSize.FindStringSubmatch(out)
+	if !strings.Contains(out, " 0 received") || told == nil || told[1] != "1418" {
+		m.Errorf("want the sender of packets of 1419 bytes told 1418:\n%s", out)
+	}
 }
 
 // keepsReplicating proves that a spoke misses nothing of what the hub sends to a group while the
