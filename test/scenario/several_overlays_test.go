@@ -5,6 +5,7 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,23 +29,39 @@ func secondOf(s *lab.Site) second {
 	return second{s, netip.AddrFrom4(overlay), netip.AddrFrom4(host)}
 }
 
+const overlaysPage = "../../doc/recipes/several-overlays.md"
+
+// secondTable returns the lines of a table of the page's second overlay, as a spoke has it, with
+// single blanks.
+func secondTable(t lab.T, name string) (lines []string) {
+	t.Helper()
+	for line := range strings.Lines(lab.Snippet(t, overlaysPage, "[interface."+name+"]")) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	return lines
+}
+
 // newTwoOverlays makes a mesh whose routers are in two overlays, with one address each on the
-// underlay. Nothing runs on it yet.
+// underlay. The second overlay has the tables of the page. Nothing runs on it yet.
 func newTwoOverlays(t *testing.T, options ...lab.MeshOption) *lab.Mesh {
 	m := lab.NewMesh(t, options...)
 	m.Add(`idle_time = "5s"`)
 	for _, s := range m.Sites() {
 		two := secondOf(s)
-		role := []string{`nhs = [{ nbma = "192.0.2.1" }]`, "shortcut = true"}
+		s.Further = append(secondTable(t, "gre2"), `idle_time = "5s"`, "[interface.gre2.limits]",
+			"bindings = 512")
+		s.Further = append(s.Further, secondTable(t, "gre2.ipsec")...)
 		if s == m.Hub {
-			role = []string{"redirect = true"}
+			s.Further = slices.DeleteFunc(s.Further, func(line string) bool {
+				return strings.HasPrefix(line, "nhs ") || strings.HasPrefix(line, "shortcut ")
+			})
+			s.Further = slices.Insert(s.Further, 1, "redirect = true")
 		}
-		s.Further = append([]string{
-			"[interface.gre2]", fmt.Sprintf("address = %q", two.overlay.String()+"/24"),
-			`underlay = "eth0"`, "key = 43", `idle_time = "5s"`,
-		}, role...)
-		s.Further = append(s.Further, "[interface.gre2.limits]", "bindings = 512",
-			"[interface.gre2.ipsec]", strings.Join(s.IPsec, "\n"))
+		for i, line := range s.Further {
+			s.Further[i] = replace(line, "10.254.0.11/", two.overlay.String()+"/",
+				"hub.example.net", "192.0.2.1", "spoke1.example.net", s.Name+".example.net",
+				"/etc/cygnet/overlays.psk", "/etc/cygnet/gre1.psk")
+		}
 		router := two.host.As4()
 		router[3] = 1
 		s.IP(fmt.Sprintf("addr add %s/24 dev lan0", netip.AddrFrom4(router)))
