@@ -140,6 +140,35 @@ func TestGroupsGoToTheHub(t *testing.T) {
 	})
 }
 
+// Where eBPF cannot be had, the status says that the daemon itself copies what is for groups, and
+// why.
+func TestStatusTellsOfReplicationInUserSpace(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, d *Daemon) {
+		secureHub(w)
+		w.sends(1)
+		register(t, w, w.socket(0))
+		w.sends(1, multicast.Peer{Outer: hubNBMA})
+		r := w.replicators[0]
+		r.mu.Lock()
+		r.state = multicast.State{Mode: multicast.ModeUserSpace, Reason: "no eBPF"}
+		r.mu.Unlock()
+		st, err := d.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &api.Multicast{Mode: api.MulticastUserSpace, Reason: "no eBPF", Receivers: 1,
+			Packets: 3, Copies: 6}
+		if diff := cmp.Diff(want, st.Interfaces[0].Multicast); diff != "" {
+			t.Errorf("the status (-want +got):\n%s", diff)
+		}
+		if !slices.ContainsFunc(st.Problems, func(p api.Problem) bool {
+			return p.Code == api.ProblemMulticastUserSpace && strings.HasSuffix(p.Text, ": no eBPF")
+		}) {
+			t.Errorf("no problem says so: %+v", st.Problems)
+		}
+	})
+}
+
 // A tunnel whose device was made anew has a replicator of its own, with the receivers of now.
 func TestNewDeviceKeepsItsReceivers(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, d *Daemon) {

@@ -307,6 +307,8 @@ func hub() *api.Status {
 				Protected: true, Redirect: true,
 				Sampling:  api.SamplingNFLOG,
 				Admission: api.AdmissionUnenforced, AdmissionReason: "another program's filter is in the place of ours: a matchall filter of priority 8193 at the ingress of gre1; give it another priority",
+				Multicast: &api.Multicast{Mode: api.MulticastUserSpace, Receivers: 3,
+					Reason: "cannot load the program: operation not permitted"},
 				NHS: []api.NHS{
 					{Name: "198.51.100.2", NBMA: addr("198.51.100.2"), State: api.NHSRegistering,
 						Use: api.NHSUseProbing, Attempts: 4, Asked: ago(10 * time.Second),

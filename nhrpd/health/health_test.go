@@ -132,6 +132,16 @@ func TestDiagnose(t *testing.T) {
 			[]string{"warning admission-bypassed data may pass beside admission: a filter"}},
 		{"a table that is full", func(s *api.Status) { s.Interfaces[0].DataPathError = "full" },
 			[]string{"error data-path-failed eBPF on the tunnel is not as it should be, and tried again: full"}},
+		{"groups by user space", func(s *api.Status) {
+			s.Interfaces[0].Multicast = &api.Multicast{Mode: api.MulticastUserSpace, Reason: "no eBPF"}
+		}, []string{"warning multicast-in-user-space the daemon itself sends what is for groups, and only while it runs: no eBPF"}},
+		{"groups by user space, and not even that", func(s *api.Status) {
+			s.Interfaces[0].Multicast = &api.Multicast{
+				Mode: api.MulticastUserSpace, Reason: "no eBPF", Error: "no socket"}
+		}, []string{"error multicast-failed routers may not get what is sent to groups, such as hellos of routing protocols: no socket"}},
+		{"groups by eBPF", func(s *api.Status) {
+			s.Interfaces[0].Multicast = &api.Multicast{Mode: api.MulticastEBPF}
+		}, nil},
 		{"nothing of that after leaving", func(s *api.Status) {
 			i := &s.Interfaces[0]
 			i.Left, i.Admission = true, api.AdmissionUnenforced
