@@ -8,8 +8,8 @@ import (
 	"cygnet/nhrpd/api"
 )
 
-// drainInterval is how often drain looks how many clients are left.
-const drainInterval = time.Second
+// drainInterval is how often drain looks how many clients are left. Tests shorten it.
+var drainInterval = time.Second
 
 // drain has a hub ask its clients away, or with --off no longer do so. With --for it waits until
 // they are gone, for that long at most.
@@ -33,11 +33,13 @@ func drain(in *invocation, iface string) error {
 }
 
 // awaitDrained waits for as long as --for says until no client is left, and tells how many are.
+// While it waits, it tells each time that their number changes.
 func (in *invocation) awaitDrained(client *api.Client, iface string) error {
 	end := time.NewTimer(in.length)
 	defer end.Stop()
 	look := time.NewTicker(drainInterval)
 	defer look.Stop()
+	told := 0
 	for {
 		left, err := clients(in.ctx, client, iface)
 		if err != nil {
@@ -45,6 +47,10 @@ func (in *invocation) awaitDrained(client *api.Client, iface string) error {
 		}
 		if left == 0 || in.length == 0 {
 			return in.drained(iface, left)
+		}
+		if left != told {
+			told = left
+			in.progress("clients left: %d", left)
 		}
 		select {
 		case <-look.C:

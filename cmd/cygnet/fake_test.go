@@ -42,6 +42,7 @@ type daemon struct {
 	drained     []string
 	reloaded    api.Reloaded
 	stay        []api.Binding // the clients that stay when they are asked away
+	going       []int         // how many clients each reading of the status finds
 	left        []string
 	blocked     []string
 	events      []api.Event
@@ -73,6 +74,10 @@ func (d *daemon) Status(context.Context) (*api.Status, error) {
 	defer d.mu.Unlock()
 	if d.status == nil {
 		return nil, d.err
+	}
+	if len(d.going) > 0 {
+		d.status.Interfaces[0].Bindings = make([]api.Binding, d.going[0])
+		d.going = d.going[min(1, len(d.going)-1):]
 	}
 	s := *d.status
 	s.Problems = health.Diagnose(&s)

@@ -242,6 +242,27 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// While drain waits, it tells how many clients are left each time that their number changes. With
+// --json it tells only the result.
+func TestDrainShowsProgress(t *testing.T) {
+	defer func(before time.Duration) { drainInterval = before }(drainInterval)
+	drainInterval = time.Millisecond
+	for args, want := range map[string]string{
+		"drain --for 1m":        "clients left: 3 …\nclients left: 1 …\nclients left: 2 …\n",
+		"drain --for 1m --json": "",
+	} {
+		d := &daemon{
+			status: &api.Status{Interfaces: []api.Interface{{Name: "gre1"}}},
+			going:  []int{3, 3, 1, 1, 2, 0},
+		}
+		code, out, errs := cygnet(append(strings.Fields(args), "--socket", start(t, d))...)
+		if code != exitOK || errs != want || strings.Contains(out, "clients left") {
+			t.Errorf("%s: code %d, want the progress\n%sgot\n%sand says\n%s",
+				args, code, want, errs, out)
+		}
+	}
+}
+
 // leave passes the interface to the daemon and tells the user what the daemon did.
 func TestLeave(t *testing.T) {
 	d := &daemon{}
