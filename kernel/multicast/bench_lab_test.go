@@ -5,6 +5,7 @@ package multicast
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"slices"
 	"testing"
@@ -125,6 +126,60 @@ func BenchmarkCopies(b *testing.B) {
 		if err := r.Close(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkFirstCopy measures how soon a router that has just registered gets what is for groups:
+// from Want to the first copy on the underlay, while a datagram is sent each millisecond and copied
+// to that many others. It reports the median and the longest time.
+func BenchmarkFirstCopy(b *testing.B) {
+	if !kerneltest.OwnNamespace(b) {
+		return
+	}
+	path, e := crowded(b)
+	newcomer := Peer{Outer: netip.MustParseAddr("198.18.0.1")}
+	group := newSender(b, "", "gre1")
+	for _, count := range []int{0, 100, 1000} {
+		b.Run(fmt.Sprintf("peers=%d", count), func(b *testing.B) {
+			listed := make(chan int, 1000)
+			r := replicate(b, path, "gre1", Config{
+				Peers:   numbered("198.19.0.1", count),
+				Changed: func(s State) { listed <- s.Peers },
+			})
+			running(b, r)
+			var times []time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				want(b, r, Change{Peer: newcomer})
+				for group.send(group4); e.next(time.Millisecond) == nil; group.send(group4) {
+					if time.Since(begin) > soon {
+						b.Fatalf("%s gets no copy", newcomer.Outer)
+					}
+				}
+				times = append(times, time.Since(begin))
+				for <-listed == count { // until the list is known to have the newcomer
+				}
+				want(b, r, Change{Peer: newcomer, Delete: true})
+				for <-listed != count {
+				}
+				e.all()
+			}
+			slices.Sort(times)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(times[len(times)/2].Seconds()*1e3, "median-ms")
+			b.ReportMetric(times[len(times)-1].Seconds()*1e3, "longest-ms")
+			if err := r.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// want changes the list of a Replicator that runs.
+func want(b *testing.B, r *Replicator, c Change) {
+	b.Helper()
+	if err := r.Want([]Change{c}); err != nil {
+		b.Fatal(err)
 	}
 }
 

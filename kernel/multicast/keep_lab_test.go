@@ -21,7 +21,7 @@ import (
 )
 
 // running runs a Replicator until the test ends.
-func running(t *testing.T, r *Replicator) {
+func running(t testing.TB, r *Replicator) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var task sync.WaitGroup
