@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cygnet/nhrpd/api"
 	"cygnet/test/lab"
 )
 
@@ -22,12 +23,27 @@ func secureFRR(m *lab.Mesh, s *lab.Site) {
 }
 
 // Our spoke and an FRR spoke find each other through our hub, under IPsec and with a GRE key. FRR's
-// charon dials by policies, ours is driven by the daemon.
+// charon dials by policies, ours is driven by the daemon. FRR's spoke answers no probes: the status
+// of the direct path to it is "unproven". When only proven paths may be used, our spoke sends by
+// the hub.
 func TestFRRSpokeUnderOurHubSecured(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Hub.Start()
 	secureFRR(m, m.Spoke2)
-	mixedSpokes(m)
+	two := mixedSpokes(m)
+	pathIs(m, m.Spoke1, m.Spoke2, api.PathUnproven, soon)
+
+	m.Spoke1.Interface = append(m.Spoke1.Interface, `prove_paths = "only"`)
+	rewrite(m.Spoke1)
+	m.Spoke1.Cygnet("reload")
+	flow := m.Spoke1.Host.Flow(two.Host.Addr, 50*time.Millisecond)
+	pathIs(m, m.Spoke1, m.Spoke2, api.PathFailed, later)
+	m.Await("our spoke sends by the hub", soon, func() error {
+		via := m.Spoke1.NextHop(two.Host.Addr)
+		return lab.True(via == m.Hub.Overlay, "it sends by %s", via)
+	})
+	flow.Back(time.Now(), soon)
+	flow.Stop()
 	encrypted(m)
 	alive(m)
 }
