@@ -221,3 +221,48 @@ func TestDrainedHub(t *testing.T) {
 	}
 	encrypted(m.Mesh)
 }
+
+// A name with several addresses is several hubs of equal priority, over which the spokes spread.
+// Spoke2 ranks the first hub higher, and uses it. Spoke1 ranks the second higher, but its name has
+// only the first until the second is added. Spoke1 then finds the second without a restart, and
+// moves to it after the fallback delay, without a loss. Spoke2 stays.
+func TestHubAddedToTheirName(t *testing.T) {
+	m := newReserveMesh(t)
+	name := func(s *lab.Site, hubs ...*lab.Site) {
+		var hosts strings.Builder
+		for _, h := range hubs {
+			fmt.Fprintf(&hosts, "%s hubs.example.net\n", h.Public)
+		}
+		s.WriteFile("/etc/hosts", 0o644, hosts.String())
+	}
+	for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
+		useNHS(s, strings.Join([]string{
+			`nhs = [{ nbma = "hubs.example.net" }]`,
+			"nhs_cluster = [{ cluster = 0, max_connections = 1 }]",
+			`fallback_delay = "5s"`,
+		}, "\n"))
+	}
+	m.Spoke1.Interface = append(m.Spoke1.Interface, `announce = ["172.16.1.0/24"]`)
+	name(m.Spoke1, m.Hub)
+	name(m.Spoke2, m.Hub, m.hub2)
+	m.startWithBGP()
+	added := time.Now()
+	name(m.Spoke1, m.Hub, m.hub2)
+	m.Spoke2.Start()
+	m.uses(m.Spoke2, m.Hub, m.hub2, soon)
+	flow := m.Spoke1.Host.Flow(m.Hub.Host.Addr, 10*time.Millisecond)
+	flow.Back(time.Now(), soon)
+
+	begun := time.Now()
+	m.uses(m.Spoke1, m.hub2, m.Hub, later) // a name is looked up each minute
+	t.Logf("the spoke has moved %s after the hub was added",
+		time.Since(added).Round(time.Millisecond))
+	flow.Back(time.Now(), soon)
+	if sent, lost, longest := flow.Loss(begun); lost > 0 || sent == 0 {
+		t.Errorf("%d of %d packets were lost, for at most %s", lost, sent, longest)
+	} else {
+		t.Logf("0 of %d packets were lost", sent)
+	}
+	m.uses(m.Spoke2, m.Hub, m.hub2, soon)
+	encrypted(m.Mesh)
+}
