@@ -17,6 +17,8 @@ func TestScripts(t *testing.T) {
 	running := "systemctl is-active --quiet cygnetd.service"
 	shown := "systemctl is-active --quiet cygnet-web.service"
 	group := "systemd-sysusers cygnet.conf"
+	web := "systemctl stop cygnet-web.service"
+	hooks := "systemctl stop cygnet-hooks.service"
 	for _, c := range []struct {
 		rule    string
 		script  string
@@ -34,11 +36,11 @@ func TestScripts(t *testing.T) {
 			[]string{group, reload, running, shown}, ""},
 		{"an upgrade does not say goodbye", "deb/prerm", "upgrade 1.1", true, nil, ""},
 		{"a removal says goodbye, then stops", "deb/prerm", "remove", true,
-			[]string{"systemctl stop cygnet-web.service", running, "timeout 60 cygnet leave",
-				"deb-systemd-invoke stop cygnetd.service", "timeout 60 cygnetd -leave"}, ""},
-		{"a removal takes away what a daemon that does not run left", "deb/prerm", "remove", false,
-			[]string{"systemctl stop cygnet-web.service", running, "timeout 60 cygnetd -leave"},
-			""},
+			[]string{web, running, "timeout 60 cygnet leave",
+				"deb-systemd-invoke stop cygnetd.service", hooks, "timeout 60 cygnetd -leave"}, ""},
+		{"a removal stops the hooks, and takes away what a daemon that failed left",
+			"deb/prerm", "remove", false,
+			[]string{web, running, hooks, "timeout 60 cygnetd -leave"}, ""},
 		{"the unit is forgotten", "deb/postrm", "remove", false, []string{reload}, ""},
 		{"an upgrade's postrm does nothing", "deb/postrm", "upgrade 1.1", true, nil, ""},
 
