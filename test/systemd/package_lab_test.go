@@ -99,8 +99,9 @@ func (s *site) untouched() {
 }
 
 // The package on a machine with systemd: an administrator installs it, edits the configuration,
-// enables and starts the daemon, reloads it, and removes it. The daemon hangs and
-// crashes, and charon is restarted and replaced. What the site has of its own IPsec is left alone.
+// enables and starts the daemon, its page and its hooks, reloads it, and removes it. The daemon
+// hangs and crashes, and charon is restarted and replaced. What the site has of its own IPsec is
+// left alone, by the removal too.
 func TestPackage(t *testing.T) {
 	boots(t, func(m *machine) {
 		m.addPackage("cygnet", "9.0.0")
@@ -122,14 +123,12 @@ func life(_ *testing.T, r *router) {
 	if state := r.show("cygnet-guard.service", "ActiveState"); state != "active" {
 		r.Mesh.Errorf("the guard's unit is %s", state)
 	}
-	r.lossless("reload", func() {
-		r.Interface = append(r.Interface, "fallback_delay = \"7s\"")
-		r.configure()
-		r.Run("systemctl", "reload", "cygnetd.service")
-	})
+	reloads(r)
+	hooks(r)
 	journal(r)
+	hooked(r)
 	authorizes(r)
-	exposure(r)
+	exposures(r)
 	watchdog(r)
 	crashes(r)
 	own.untouched()
@@ -157,25 +156,56 @@ func install(r *router) {
 	}
 }
 
-// exposure has systemd say how much of the machine the units could reach: 0 is best, 10 worst.
-// Another user than root would be less exposed by that measure, but cannot reach charon.
-func exposure(r *router) {
+// faulty is a configuration that the daemon refuses.
+const faulty = "nothing = \"that the daemon knows\"\n"
+
+// reloads reloads the daemon: with another setting, and with a faulty file. That makes systemctl
+// fail and changes nothing.
+func reloads(r *router) {
+	r.Mesh.Helper()
+	r.lossless("reload", func() {
+		r.Interface = append(r.Interface, "fallback_delay = \"7s\"")
+		r.configure()
+		r.Run("systemctl", "reload", "cygnetd.service")
+	})
+	r.lossless("reload that fails", func() {
+		before := r.pid()
+		r.WriteFile(lab.CygnetConfig, 0o640, faulty)
+		if out, err := r.Try("systemctl", "reload", "cygnetd.service"); err == nil {
+			r.Mesh.Errorf("systemctl reload takes a faulty file:\n%s", out)
+		}
+		state := r.show("cygnetd.service", "ActiveState")
+		if now := r.pid(); state != "active" || now != before {
+			r.Mesh.Errorf("after a reload that failed the daemon is %s with process %d, was %d",
+				state, now, before)
+		}
+	})
+	r.configure()
+	r.Run("systemctl", "reload", "cygnetd.service")
+}
+
+// exposure has systemd say how much of the machine a unit could reach: 0 is best, 10 worst.
+func (r *router) exposure(unit string) float64 {
+	r.Mesh.Helper()
+	out := r.Run("systemd-analyze", "security", "--no-pager", unit)
+	var level float64
+	_, rest, _ := strings.Cut(out, "Overall exposure level for "+unit+":")
+	if _, err := fmt.Sscan(rest, &level); err != nil {
+		r.Mesh.Fatalf("the exposure of %s: %v:\n%s", unit, err, out)
+	}
+	return level
+}
+
+// exposures bounds the exposure of each unit. Another user than root would make the daemon less
+// exposed by that measure, but could not reach charon.
+func exposures(r *router) {
 	r.Mesh.Helper()
 	for unit, most := range map[string]float64{
-		"cygnetd.service": 2.6, "cygnet-guard.service": 1.4, "cygnet-web.service": 1.3,
+		"cygnetd.service": 2.6, "cygnet-guard.service": 1.4, "cygnet-hooks.service": 2.1,
+		"cygnet-web.service": 1.3,
 	} {
-		out := r.Run("systemd-analyze", "security", "--no-pager", unit)
-		var level float64
-		_, rest, _ := strings.Cut(out, "Overall exposure level for "+unit+":")
-		if _, err := fmt.Sscan(rest, &level); err != nil || level > most {
-			r.Mesh.Errorf(
-				"%s has an exposure of %v, want %v at most (%v):\n%s",
-				unit,
-				level,
-				most,
-				err,
-				out,
-			)
+		if level := r.exposure(unit); level > most {
+			r.Mesh.Errorf("%s has an exposure of %v, want %v at most", unit, level, most)
 		}
 	}
 	capabilities := r.show("cygnetd.service", "CapabilityBoundingSet")
@@ -280,7 +310,7 @@ func crashes(r *router) {
 		})
 	})
 	r.lossless("crash loop", func() {
-		r.WriteFile(lab.CygnetConfig, 0o640, "nothing = \"that the daemon knows\"\n")
+		r.WriteFile(lab.CygnetConfig, 0o640, faulty)
 		if err := syscall.Kill(r.pid(), syscall.SIGKILL); err != nil {
 			r.Mesh.Fatalf("kill the daemon: %v", err)
 		}
@@ -329,11 +359,19 @@ func (r *router) dropIn(name, text string) {
 func removal(_ *testing.T, r *router) {
 	r.Hub.Start()
 	r.boot()
+	own := newSite(r)
+	own.begin()
 	r.joined()
 	r.shows("/api/v1/status", `"interfaces":[{"name":"gre1"`)
+	r.Await("the hooks run", soon, func() error {
+		state := r.show("cygnet-hooks.service", "ActiveState")
+		return lab.True(state == "active", "their unit is %s", state)
+	})
 	r.Run("apt-get", "remove", "--quiet", "--yes", "cygnet")
-	if state := r.show("cygnet-web.service", "ActiveState"); state != "inactive" {
-		r.Mesh.Errorf("after the removal the page's unit is %s", state)
+	for _, unit := range []string{"cygnet-web.service", "cygnet-hooks.service"} {
+		if state := r.show(unit, "ActiveState"); state != "inactive" {
+			r.Mesh.Errorf("after the removal %s is %s", unit, state)
+		}
 	}
 	if out, err := r.Try("ip", "link", "show", "gre1"); err == nil {
 		r.Mesh.Errorf("the tunnel is there after the removal:\n%s", out)
@@ -347,7 +385,8 @@ func removal(_ *testing.T, r *router) {
 	})
 	r.Run("apt-get", "purge", "--quiet", "--yes", "cygnet")
 	for path, want := range map[string]bool{
-		"/var/lib/cygnet": false, "/etc/cygnet/cygnet.toml": false, "/etc/cygnet/gre1.psk": true,
+		"/var/lib/cygnet": false, "/var/lib/cygnet-hooks": false,
+		"/etc/cygnet/cygnet.toml": false, "/etc/cygnet/gre1.psk": true,
 	} {
 		if _, err := os.Stat(path); (err == nil) != want {
 			r.Mesh.Errorf("after the purge %s is there: %v", path, err == nil)
@@ -356,5 +395,6 @@ func removal(_ *testing.T, r *router) {
 	if out := r.Run("systemctl", "list-units", "--failed", "--no-legend"); out != "" {
 		r.Mesh.Errorf("units that failed:\n%s", out)
 	}
+	own.untouched()
 	r.encrypted()
 }

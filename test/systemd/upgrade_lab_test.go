@@ -5,6 +5,7 @@ package systemd
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,9 +44,10 @@ func (m *machine) addRelease() {
 }
 
 // A machine with the release before, under a hub of this version, is upgraded, and later
-// downgraded, each with apt-get and under traffic. Nothing is lost. The new daemon reads the state
-// of the old one; the old one starts without that of the new, says so, and goes on with what kernel
-// and charon have.
+// downgraded, each with apt-get and under traffic. Nothing is lost, and the site's own IPsec is
+// left alone. The units of the new package can reach less of the machine than the old ones. The new
+// daemon reads the state of the old one; the old one starts without that of the new, says so, and
+// goes on with what kernel and charon have.
 func TestUpgrade(t *testing.T) {
 	boots(t, func(m *machine) {
 		m.addRelease()
@@ -56,19 +58,29 @@ func TestUpgrade(t *testing.T) {
 // upgrade is the only phase of TestUpgrade.
 func upgrade(_ *testing.T, r *router) {
 	r.boot()
+	own := newSite(r)
+	own.begin()
 	r.install("/root/old.deb")
 	r.Hub.Start()
 	r.configure()
 	r.Run("systemctl", "enable", "--quiet", "--now", "cygnetd.service")
 	r.joined()
 	r.runs(release + " ")
-	before := established.FindString(r.Run("swanctl", "--list-sas"))
+	before, exposed := r.spis(), r.exposed()
 
 	r.lossless("upgrade", func() { r.install("/root/new.deb") })
 	r.joined()
 	r.runs(release + "+git")
 	if log := r.log(); strings.Contains(log, "starting without the saved state") {
 		r.Mesh.Errorf("the new daemon does not read the state of %s:\n%s", release, log)
+	}
+
+	for unit, now := range r.exposed() {
+		if was := exposed[unit]; now >= was {
+			r.Mesh.Errorf("%s had an exposure of %v and has %v, want less", unit, was, now)
+		} else {
+			r.Mesh.Logf("%s had an exposure of %v and has %v", unit, was, now)
+		}
 	}
 
 	r.lossless("downgrade", func() {
@@ -80,11 +92,32 @@ func upgrade(_ *testing.T, r *router) {
 	if log := r.log(); !strings.Contains(log, "starting without the saved state") {
 		r.Mesh.Errorf("%s says nothing of the state that it cannot read:\n%s", release, log)
 	}
-	after := established.FindString(r.Run("swanctl", "--list-sas"))
-	if after != before || before == "" {
-		r.Mesh.Errorf("the SA was %s and is %s", before, after)
+	if after := r.spis(); len(before) != 2 || !slices.Equal(after, before) {
+		r.Mesh.Errorf("the SAs with the hub and the site's router were %q and are %q",
+			before, after)
 	}
+	own.untouched()
 	r.encrypted()
+}
+
+// spis returns the SPIs of all IKE_SAs, sorted.
+func (r *router) spis() (all []string) {
+	r.Mesh.Helper()
+	for _, found := range established.FindAllStringSubmatch(r.Run("swanctl", "--list-sas"), -1) {
+		all = append(all, found[1])
+	}
+	slices.Sort(all)
+	return all
+}
+
+// exposed returns the exposure of each unit that both releases start with the daemon.
+func (r *router) exposed() map[string]float64 {
+	r.Mesh.Helper()
+	all := map[string]float64{}
+	for _, unit := range []string{"cygnetd.service", "cygnet-guard.service"} {
+		all[unit] = r.exposure(unit)
+	}
+	return all
 }
 
 // runs waits until the daemon that answers has a version that begins so.
