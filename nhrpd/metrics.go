@@ -1,6 +1,7 @@
 package nhrpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,12 +83,14 @@ func (d *Daemon) metrics(c config.Daemon) func(context.Context) error {
 	}
 }
 
-// listenMetrics opens the place where the metrics are served.
+// listenMetrics opens the place where the metrics are served. A unix socket belongs to those who
+// may look, so that who reads the metrics need not be in the group that may act. Without
+// api_view_group it belongs to api_group. If its group does not exist, root alone may use it.
 func (d *Daemon) listenMetrics(ctx context.Context, c config.Daemon) (net.Listener, error) {
 	if !strings.HasPrefix(c.Metrics, "/") {
 		return new(net.ListenConfig).Listen(ctx, "tcp", c.Metrics)
 	}
-	l, err := d.platform.ListenAPI(c.Metrics, c.APIGroup)
+	l, err := d.platform.ListenAPI(c.Metrics, cmp.Or(c.APIViewGroup, c.APIGroup))
 	if errors.Is(err, api.ErrNoGroup) {
 		return d.platform.ListenAPI(c.Metrics, "")
 	}

@@ -9,15 +9,19 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
+	"cygnet/nhrpd/platform"
 )
 
 // The metrics come to their place once it is free; until then the status says that they do not.
@@ -63,6 +67,45 @@ func TestMetricsPlaceComesLater(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// One group may use a unix socket with the metrics besides the owner: api_view_group, or api_group
+// if there is no api_view_group.
+func TestMetricsSocketRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a socket to a group that it is not in")
+	}
+	const act, look = 4711, 4712
+	for rule, c := range map[string]struct {
+		act, look string
+		want      int
+	}{
+		"both groups":                   {strconv.Itoa(act), strconv.Itoa(look), look},
+		"api_group alone":               {strconv.Itoa(act), "", act},
+		"api_view_group does not exist": {strconv.Itoa(act), "no-such-group", os.Getgid()},
+		"no group":                      {"", "", os.Getgid()},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			daemon := testConfig(t, []byte(spokeToml), t.TempDir()).Daemon
+			daemon.Metrics = filepath.Join(t.TempDir(), "metrics.sock")
+			daemon.APIGroup, daemon.APIViewGroup = c.act, c.look
+			d := &Daemon{platform: platform.Platform{ListenAPI: api.Listen}}
+			l, err := d.listenMetrics(t.Context(), daemon)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			info, err := os.Lstat(daemon.Metrics)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gid := int(info.Sys().(*syscall.Stat_t).Gid)
+			if want := os.ModeSocket | 0o660; info.Mode() != want || gid != c.want {
+				t.Errorf("the socket has mode %v and group %d, want %v and %d",
+					info.Mode(), gid, want, c.want)
+			}
+		})
+	}
 }
 
 // Prometheus reads the metrics at an address, with how long shortcuts took.
