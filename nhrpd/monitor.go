@@ -10,6 +10,7 @@ import (
 
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine/peerid"
+	"cygnet/nhrpd/packet"
 )
 
 const (
@@ -19,26 +20,42 @@ const (
 
 // watcher is somebody who watches the NHRP packets.
 type watcher struct {
-	peer    string     // part of an identity; empty: all peers
-	address netip.Addr // overlay or NBMA address, if peer is one
+	iface   string      // empty: all interfaces
+	of      packet.Type // 0: all types of messages
+	peer    string      // part of an identity; empty: all peers
+	address netip.Addr  // overlay or NBMA address, if peer is one
 	packets chan api.Monitored
 	lost    uint64 // since the last packet that found a place
 }
 
 // Monitor returns copies of the NHRP packets that come and go until the context ends; see
 // api.Daemon. Nothing is copied while nobody watches.
-func (d *Daemon) Monitor(ctx context.Context, peer string) (<-chan api.Monitored, error) {
-	w := &watcher{peer: peer, packets: make(chan api.Monitored, watchQueue)}
-	w.address, _ = netip.ParseAddr(peer)
-	full := false
+func (d *Daemon) Monitor(
+	ctx context.Context, q api.MonitorQuery,
+) (<-chan api.Monitored, error) {
+	w := &watcher{iface: q.Interface, peer: q.Peer,
+		packets: make(chan api.Monitored, watchQueue)}
+	w.address, _ = netip.ParseAddr(q.Peer)
+	if q.Type != "" {
+		var err error
+		if w.of, err = packet.TypeNamed(q.Type); err != nil {
+			return nil, fmt.Errorf("watch the NHRP packets: %w: %w", api.ErrRefused, err)
+		}
+	}
+	unknown, full := false, false
 	err := d.loop.call(ctx, func(time.Time) {
-		if full = len(d.loop.watchers) >= mostWatchers; !full {
+		unknown = q.Interface != "" && d.loop.interfaces[q.Interface] == nil
+		full = len(d.loop.watchers) >= mostWatchers
+		if !unknown && !full {
 			d.loop.watchers = append(d.loop.watchers, w)
 		}
 	})
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("watch the NHRP packets: %w", err)
+	case unknown:
+		return nil, fmt.Errorf("watch the NHRP packets of %s: %w", q.Interface,
+			api.ErrNoInterface)
 	case full:
 		return nil, fmt.Errorf("watch the NHRP packets: %w: %d watch already, and no more may",
 			api.ErrRefused, mostWatchers)
@@ -74,7 +91,7 @@ func (l *loop) watched(now time.Time, i *iface, peer peerid.ID, data []byte, out
 		}
 	}
 	for _, w := range l.watchers {
-		if !w.wants(l, &m) {
+		if !w.wants(l, &m, data) {
 			continue
 		}
 		if m.Data == nil {
@@ -90,9 +107,14 @@ func (l *loop) watched(now time.Time, i *iface, peer peerid.ID, data []byte, out
 	}
 }
 
-// wants reports whether the watcher watches the router that a packet is from or to.
-func (w *watcher) wants(l *loop, m *api.Monitored) bool {
+// wants reports whether the watcher watches the interface and the type of a packet, and the router
+// that the packet is from or to.
+func (w *watcher) wants(l *loop, m *api.Monitored, data []byte) bool {
 	switch {
+	case w.of != 0 && w.of != packet.TypeOf(data):
+		return false
+	case w.iface != "" && w.iface != m.Interface:
+		return false
 	case w.peer == "":
 		return true
 	case !w.address.IsValid():

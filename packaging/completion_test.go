@@ -41,6 +41,9 @@ func TestBashCompletion(t *testing.T) {
 		{"cygnet peers --h", "--history"},
 		{"cygnet routes --so", "--socket"},
 		{"cygnet check --o", "--offline"},
+		{"cygnet monitor --t", "--type"},
+		{"cygnet monitor --type reg", "registration-request registration-reply"},
+		{"cygnet --type purge-reply mon", "monitor"},
 		{"cygnet policy t", "test"},
 		{"cygnet policy test x --config main.g", "main.go"},
 		{"cygnet check main.g", "main.go"},
@@ -67,7 +70,8 @@ func TestOtherCompletionsAreComplete(t *testing.T) {
 	if !strings.Contains(fish, "set -l commands "+strings.Join(all, " ")+"\n") {
 		t.Error("fish has another list of commands")
 	}
-	for _, flag := range []string{"socket", "json", "version", "wide", "sort", "offline"} {
+	for _, flag := range []string{"socket", "json", "version", "wide", "sort", "offline", "interface",
+		"type"} {
 		if !strings.Contains(zsh, "'--"+flag+"[") || !strings.Contains(fish, " -l "+flag+" ") {
 			t.Errorf("--%s is missing", flag)
 		}

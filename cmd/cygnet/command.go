@@ -73,7 +73,7 @@ func commands() []command {
 			summary: "register with the next hop servers at once", detail: registerHelp,
 			runWords: registerNow, flags: listFlags[:1]},
 		{name: "monitor", summary: "the NHRP packets as they come and go", detail: monitorHelp,
-			run: monitor, flags: []string{"peer", "w"}},
+			run: monitor, flags: []string{"peer", "interface", "type", "w"}},
 		{name: "peer", argument: "ACTION [IDENTITY]", summary: "shut an identity out, at once",
 			detail: peerHelp, runWords: peer, flags: []string{"for", "wide"}},
 		{name: "policy", argument: "test IDENTITY ADDRESS",
@@ -121,6 +121,7 @@ type invocation struct {
 	length  time.Duration // --for
 	iface   string        // --interface
 	peer    string        // --peer
+	kind    string        // --type
 	file    string        // -w
 	config  string        // --config
 	offline bool          // --offline
@@ -229,6 +230,7 @@ func (in *invocation) parse(args []string) (words []string, wantsHelp bool, err 
 	})
 	flags.BoolVar(&in.version, "version", false, "")
 	flags.StringVar(&in.iface, "interface", "", "")
+	flags.StringVar(&in.kind, "type", "", "")
 	flags.BoolVar(&in.offline, "offline", false, "")
 	flags.BoolVar(&in.off, "off", false, "")
 	flags.BoolVar(&in.dryRun, "dry-run", false, "")

@@ -97,10 +97,10 @@ func (d *daemon) Explain(context.Context, netip.Addr, netip.Addr) (*api.Explanat
 
 func (d *daemon) Pairs(context.Context) ([]api.Pair, error) { return nil, d.err }
 
-func (d *daemon) Monitor(ctx context.Context, peer string) (<-chan api.Monitored, error) {
+func (d *daemon) Monitor(ctx context.Context, q api.MonitorQuery) (<-chan api.Monitored, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.drained = append(d.drained, "monitor "+peer)
+	d.drained = append(d.drained, fmt.Sprintf("monitor %+v", q))
 	packets := make(chan api.Monitored, len(d.packets))
 	for _, p := range d.packets {
 		packets <- p

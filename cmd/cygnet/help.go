@@ -120,12 +120,15 @@ Registers at once with the next hop servers that are used or tried, on the inter
 some seconds for their replies and shows the state of each registration. A registration that is there holds meanwhile.
 The exit code is 5 if none is registered.`
 
-const monitorHelp = `  monitor [--peer PEER] [-w FILE]
+const monitorHelp = `  monitor [--peer PEER] [--interface NAME] [--type TYPE] [-w FILE]
 Shows each NHRP packet as it comes and goes, with every field and extension, and what the daemon made of it: accepted,
-held until its sender has an SA, or dropped and why. PEER is an overlay address, an underlay address or a part of an
-identity. With -w the packets go to FILE in the pcap format, for Wireshark and tshark; the headers of IP and GRE in
-front of each are made up from the addresses. Passwords are replaced by as many x. The command ends when it is
-interrupted. A reader that is too slow loses packets and is told how many. Nothing is copied while nobody watches.`
+held until its sender has an SA, or dropped and why. Of a malformed packet it shows the fault, the header as far as it
+can be read, and the first 96 bytes. PEER is an overlay address, an underlay address or a part of an identity. TYPE is
+resolution-request, resolution-reply, registration-request, registration-reply, purge-request, purge-reply,
+error-indication or traffic-indication. With -w the packets go to FILE in the pcap format, for Wireshark and tshark; the
+headers of IP and GRE in front of each are made up from the addresses. FILE is written only once the daemon answers; a
+new one belongs to its owner alone. Passwords are replaced by as many x. The command ends when it is interrupted. A
+reader that is too slow loses packets and is told how many. Nothing is copied while nobody watches.`
 
 const peerHelp = `Shuts a router out by its IKE identity, at once and on this router only: its registrations end, the routers that have a
 shortcut to it are informed, its SAs are closed, and it gets no new ones. The block survives a restart of the daemon.

@@ -14,24 +14,33 @@ import (
 
 // monitor shows the NHRP packets that come and go until it is interrupted.
 func monitor(in *invocation, _ string) error {
-	show := in.showPacket
-	var file *os.File
+	if in.kind != "" {
+		if _, err := packet.TypeNamed(in.kind); err != nil {
+			return usagef("%v", err)
+		}
+	}
+	stream, err := api.Dial(in.socket).Monitor(in.ctx, api.MonitorQuery{
+		Peer: in.peer, Interface: in.iface, Type: in.kind,
+	})
+	switch {
+	case in.ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return fmt.Errorf("monitor: %w", err)
+	}
+	show, file := in.showPacket, (*os.File)(nil)
 	if in.file != "" {
-		var err error
-		if file, err = os.Create(in.file); err != nil {
+		if file, err = createCapture(in.file); err != nil {
 			return fmt.Errorf("monitor: %w", err)
 		}
 		defer file.Close()
-		if _, err := file.Write(pcapHeader()); err != nil {
-			return fmt.Errorf("monitor: write %s: %w", in.file, err)
-		}
 		show = func(m *api.Monitored) error {
 			_, err := file.Write(pcapRecord(m))
 			return err
 		}
 	}
 	packets, lost := 0, uint64(0)
-	err := api.Dial(in.socket).Monitor(in.ctx, in.peer, func(m *api.Monitored) error {
+	err = stream.Read(func(m *api.Monitored) error {
 		packets, lost = packets+1, lost+m.Lost
 		return show(m)
 	})
@@ -45,6 +54,20 @@ func monitor(in *invocation, _ string) error {
 		return file.Close()
 	}
 	return nil
+}
+
+// createCapture creates a pcap file without packets. Its owner alone may read it: it tells who has
+// which address.
+func createCapture(name string) (*os.File, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := file.Write(pcapHeader()); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // lostText says how many packets were lost; empty if none was.
@@ -85,18 +108,9 @@ func (in *invocation) showPacket(m *api.Monitored) error {
 func packetLines(data []byte) []string {
 	var p packet.Packet
 	if err := p.Parse(data); err != nil {
-		var fault *packet.ParseError
-		if errors.As(err, &fault) {
-			return []string{fmt.Sprintf("%d bytes, MALFORMED at byte %d: %v", len(data),
-				fault.Offset, err)}
-		}
-		return []string{fmt.Sprintf("%d bytes, MALFORMED: %v", len(data), err)}
+		return malformedLines(data, &p, err)
 	}
-	lines := []string{fmt.Sprintf("%s, %d bytes, hop count %d%s%s", p.Type, len(data), p.HopCount,
-		requestText(&p), flagsText(&p))}
-	lines = append(lines, fmt.Sprintf("source %s at %s%s, destination %s",
-		orDash(p.SourceProtocol), orDash(p.SourceNBMA), subaddress(p.SourceSubaddress),
-		orDash(p.DestProtocol)))
+	lines := headerLines(&p, len(data))
 	switch p.Type {
 	case packet.ErrorIndication:
 		lines = append(lines, fmt.Sprintf("error %d, %s, at byte %d of the packet it is about",
@@ -110,6 +124,40 @@ func packetLines(data []byte) []string {
 	}
 	for i := range p.Extensions {
 		lines = append(lines, extensionLines(&p.Extensions[i])...)
+	}
+	return lines
+}
+
+// headerLines returns the fields of a packet's header, with the packet's size.
+func headerLines(p *packet.Packet, size int) []string {
+	return []string{
+		fmt.Sprintf("%s, %d bytes, hop count %d%s%s", p.Type, size, p.HopCount, requestText(p),
+			flagsText(p)),
+		fmt.Sprintf("source %s at %s%s, destination %s", orDash(p.SourceProtocol),
+			orDash(p.SourceNBMA), subaddress(p.SourceSubaddress), orDash(p.DestProtocol)),
+	}
+}
+
+// mostDumped is how many bytes of a malformed packet are shown. A header with IPv6 addresses has
+// 76.
+const mostDumped = 96
+
+// malformedLines says what is wrong with a packet. The lines have the header as far as it could be
+// read, and the first bytes of the packet as they are.
+func malformedLines(data []byte, p *packet.Packet, err error) []string {
+	at := ""
+	if fault := (*packet.ParseError)(nil); errors.As(err, &fault) {
+		at = fmt.Sprintf(" at byte %d", fault.Offset)
+	}
+	lines := []string{fmt.Sprintf("%d bytes, MALFORMED%s: %v", len(data), at, err)}
+	switch {
+	case p.SourceNBMA.IsValid():
+		lines = append(lines, headerLines(p, len(data))...)
+	case p.Type != 0:
+		lines = append(lines, p.Type.String())
+	}
+	for n := 0; n < min(len(data), mostDumped); n += mostShown {
+		lines = append(lines, fmt.Sprintf("byte %d: %x", n, data[n:min(n+mostShown, len(data))]))
 	}
 	return lines
 }
@@ -199,7 +247,7 @@ func extensionLines(e *packet.Extension) []string {
 	return lines
 }
 
-// mostShown is how many bytes of an extension are shown.
+// mostShown is how many bytes of an extension, or of a malformed packet in one line, are shown.
 const mostShown = 32
 
 // quotedLines describes the packet that an Error Indication is about, which may be cut off.

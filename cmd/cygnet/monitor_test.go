@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
@@ -62,21 +64,63 @@ func monitored(t *testing.T) []api.Monitored {
 	list[2].Verdict, list[2].Lost = "dropped: reply without a request", 3
 	broken := in
 	broken.Data, broken.Verdict = list[1].Data[:25], "dropped: malformed"
+	// The extension before the end of the extensions claims to be longer than the packet.
+	long := broken
+	long.Data = encoded(t, request)
+	binary.BigEndian.PutUint16(long.Data[len(long.Data)-6:], 100)
+	binary.BigEndian.PutUint16(long.Data[12:], 0)
+	binary.BigEndian.PutUint16(long.Data[12:], checksum(long.Data))
 	six := list[1]
 	six.Local, six.NBMA = addr("2001:db8::11"), addr("2001:db8::1")
-	return append(list, broken, six)
+	return append(list, broken, long, six)
 }
 
 // monitor shows every field of each packet, and what the daemon made of it.
 func TestMonitor(t *testing.T) {
 	d := &daemon{packets: monitored(t)}
-	code, out, errs := cygnet("monitor", "--peer", "10.255.0.1", "--socket", start(t, d))
+	code, out, errs := cygnet("monitor", "--peer", "10.255.0.1", "--interface", "gre1", "--type",
+		"registration-reply", "--socket", start(t, d))
 	// The test's daemon ends the stream, which a real one does only when it ends.
 	if code != exitError || !strings.Contains(errs, "ended the stream") ||
-		d.drained[0] != "monitor 10.255.0.1" {
+		d.drained[0] != "monitor {Peer:10.255.0.1 Interface:gre1 Type:registration-reply}" {
 		t.Errorf("code %d, %s, passed %q", code, errs, d.drained)
 	}
 	golden(t, "testdata/monitor.txt", out)
+}
+
+// A type of messages that does not exist is a wrong argument, and the daemon is not asked.
+func TestMonitorOfNoType(t *testing.T) {
+	d := &daemon{}
+	code, _, errs := cygnet("monitor", "--type", "registration", "--socket", start(t, d))
+	if code != exitUsage || !strings.Contains(errs, "registration-request, ") ||
+		len(d.drained) > 0 {
+		t.Errorf("code %d, %s, passed %q", code, errs, d.drained)
+	}
+}
+
+// Without a daemon, or where it refuses, -w makes no file, and leaves one that is there.
+func TestMonitorKeepsTheFileWithoutAStream(t *testing.T) {
+	for what, socket := range map[string]string{
+		"no daemon":             t.TempDir() + "/none.sock",
+		"a daemon that refuses": start(t, &daemon{err: api.ErrRefused}),
+	} {
+		dir := t.TempDir()
+		there, other := dir+"/there.pcap", dir+"/new.pcap"
+		if err := os.WriteFile(there, []byte("captured"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{there, other} {
+			if code, _, _ := cygnet("monitor", "-w", file, "--socket", socket); code == exitOK {
+				t.Errorf("%s: monitor succeeds", what)
+			}
+		}
+		if b, err := os.ReadFile(there); string(b) != "captured" {
+			t.Errorf("%s: the file that was there has %q (%v)", what, b, err)
+		}
+		if _, err := os.Stat(other); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: the new file is there (%v)", what, err)
+		}
+	}
 }
 
 // With -w, monitor writes the packets to a pcap file, behind headers of IP and GRE.
@@ -90,6 +134,9 @@ func TestMonitorFile(t *testing.T) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file has the mode %v (%v), want 0600", info.Mode(), err)
 	}
 	le := binary.LittleEndian
 	if le.Uint32(b) != pcapNanoseconds || le.Uint32(b[20:]) != pcapRawIP {

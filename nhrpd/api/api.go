@@ -26,7 +26,7 @@
 //	POST /v1/ping        PingRequest, answered with a PingResult
 //	POST /v1/clear       ClearRequest, answered with a list of Cleared
 //	POST /v1/register    RegisterRequest, answered with a list of NHS
-//	GET  /v1/monitor     stream of Monitored, one JSON object a line; peer=ADDRESS or identity
+//	GET  /v1/monitor     stream of Monitored, one JSON object a line; peer, interface, type
 //	GET  /v1/events      Event after Event, a line each; see below
 //	GET  /metrics        Prometheus text format
 //
@@ -93,9 +93,10 @@ type Daemon interface {
 	// the error wraps ErrRefused.
 	Clear(ctx context.Context, what Clearable, address netip.Addr) ([]Cleared, error)
 	// Monitor returns copies of the NHRP packets that come and go from now on until the context
-	// ends, which closes the channel. peer is an NBMA or overlay address, or a part of an identity;
-	// empty: all. Packets that come faster than they are taken are lost and counted.
-	Monitor(ctx context.Context, peer string) (<-chan Monitored, error)
+	// ends, which closes the channel. Packets that come faster than they are taken are lost and
+	// counted. If there is no such interface, the error wraps ErrNoInterface, and ErrRefused if
+	// there is no such type of messages.
+	Monitor(ctx context.Context, q MonitorQuery) (<-chan Monitored, error)
 	// Register registers at once with the next hop servers of an interface, or of all if the name
 	// is empty. It waits a few seconds for their replies, and returns the state of each.
 	Register(ctx context.Context, iface string) ([]NHS, error)

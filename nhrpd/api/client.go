@@ -181,35 +181,45 @@ func (c *Client) Register(ctx context.Context, iface string) ([]NHS, error) {
 	return command[[]NHS](ctx, c, "/v1/register", RegisterRequest{iface})
 }
 
-// Monitor calls f with a copy of each NHRP packet that comes and goes from now on, until the
-// context ends, the daemon ends or f returns an error. The error is nil if the end of the context
-// was the reason.
-func (c *Client) Monitor(ctx context.Context, peer string, f func(*Monitored) error) error {
+// Monitor asks for a copy of each NHRP packet that comes and goes from now on. The caller has to
+// read the stream.
+func (c *Client) Monitor(ctx context.Context, q MonitorQuery) (*PacketStream, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		"http://cygnet/v1/monitor?"+url.Values{"peer": {peer}}.Encode(), nil)
+		"http://cygnet/v1/monitor?"+q.values().Encode(), nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	stream := http.Client{Transport: c.http.Transport} // without the time limit of other requests
 	response, err := stream.Do(request)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return c.unreachable(err)
+		return nil, c.unreachable(err)
 	}
-	defer response.Body.Close()
 	if response.StatusCode >= 400 {
+		defer response.Body.Close()
 		body, _ := io.ReadAll(io.LimitReader(response.Body, maxHeader))
-		return refusal(response.StatusCode, body)
+		return nil, refusal(response.StatusCode, body)
 	}
-	for d := json.NewDecoder(response.Body); ; {
+	return &PacketStream{ctx, c, response.Body}, nil
+}
+
+// PacketStream is a stream of copies of NHRP packets.
+type PacketStream struct {
+	ctx    context.Context // of the request, whose end is the end of the stream
+	client *Client
+	body   io.ReadCloser
+}
+
+// Read calls f with one packet after the other, until the context of the request ends, the daemon
+// ends or f returns an error. The error is nil if the end of the context was the reason.
+func (s *PacketStream) Read(f func(*Monitored) error) error {
+	defer s.body.Close()
+	for d := json.NewDecoder(s.body); ; {
 		var p Monitored
 		switch err := d.Decode(&p); {
-		case ctx.Err() != nil:
+		case s.ctx.Err() != nil:
 			return nil
 		case err != nil:
-			return fmt.Errorf("cygnetd at %s ended the stream: %w", c.path, err)
+			return fmt.Errorf("cygnetd at %s ended the stream: %w", s.client.path, err)
 		}
 		if err := f(&p); err != nil {
 			return err

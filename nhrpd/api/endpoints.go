@@ -102,6 +102,8 @@ var endpoints = map[string]*endpoint{
 		summary: "The NHRP packets as they come and go.",
 		query: []parameter{
 			{"peer", "Only packets of a peer: an address, or a part of an identity.", false},
+			{"interface", "Only packets of an interface.", false},
+			{"type", "Only messages of a type, such as resolution-request.", false},
 		},
 		answer: reflect.TypeFor[Monitored](), form: asLines, serve: (*server).monitor,
 	},

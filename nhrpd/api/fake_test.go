@@ -84,9 +84,10 @@ func (f *fake) Explain(_ context.Context, dest, source netip.Addr) (*Explanation
 	return &Explanation{Destination: dest, Source: source, Now: now, Daemon: true}, f.err
 }
 
-func (f *fake) Monitor(ctx context.Context, peer string) (<-chan Monitored, error) {
+func (f *fake) Monitor(ctx context.Context, q MonitorQuery) (<-chan Monitored, error) {
 	packets := make(chan Monitored, 2)
-	packets <- Monitored{At: now, Interface: peer, Data: []byte{1, 2, 3}}
+	packets <- Monitored{At: now, Interface: q.Interface, Identity: q.Peer, Verdict: q.Type,
+		Data: []byte{1, 2, 3}}
 	packets <- Monitored{At: now, Out: true, Lost: 7}
 	context.AfterFunc(ctx, func() { close(packets) })
 	return packets, f.err

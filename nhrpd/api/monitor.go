@@ -2,8 +2,29 @@ package api
 
 import (
 	"net/netip"
+	"net/url"
 	"time"
 )
+
+// MonitorQuery selects NHRP packets. What is empty selects all.
+type MonitorQuery struct {
+	Peer      string // an NBMA or overlay address, or a part of an identity
+	Interface string
+	Type      string // of message, such as resolution-request
+}
+
+// values returns the query as it is in a URL.
+func (q MonitorQuery) values() url.Values {
+	v := url.Values{}
+	for name, value := range map[string]string{
+		"peer": q.Peer, "interface": q.Interface, "type": q.Type,
+	} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	return v
+}
 
 // Monitored is a copy of an NHRP packet that came or went.
 type Monitored struct {

@@ -358,7 +358,10 @@ func asked[Q, A any](
 func (s *server) monitor(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	packets, err := s.daemon.Monitor(ctx, r.URL.Query().Get("peer"))
+	q := r.URL.Query()
+	packets, err := s.daemon.Monitor(ctx, MonitorQuery{
+		Peer: q.Get("peer"), Interface: q.Get("interface"), Type: q.Get("type"),
+	})
 	if err != nil {
 		s.done(w, err)
 		return

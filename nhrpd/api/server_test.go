@@ -366,23 +366,33 @@ func TestExplainReadsItsQuery(t *testing.T) {
 }
 
 // The stream of packets comes packet by packet, and ends when the client goes. A packet tells how
-// many were lost before it.
+// many were lost before it. The daemon gets the whole query.
 func TestMonitorStreams(t *testing.T) {
 	c := serve(t, &fake{})
 	ctx, cancel := context.WithCancel(t.Context())
+	q := MonitorQuery{Peer: "10.255.0.1", Interface: "gre1", Type: "purge-reply"}
+	stream, err := c.Monitor(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []Monitored
-	err := c.Monitor(ctx, "10.255.0.1", func(m *Monitored) error {
+	err = stream.Read(func(m *Monitored) error {
 		if got = append(got, *m); len(got) == 2 {
 			cancel()
 		}
 		return nil
 	})
-	if err != nil || len(got) != 2 || got[0].Interface != "10.255.0.1" || len(got[0].Data) != 3 ||
-		!got[1].Out || got[1].Lost != 7 {
+	if err != nil || len(got) != 2 || len(got[0].Data) != 3 || !got[1].Out || got[1].Lost != 7 {
 		t.Errorf("%v, %+v", err, got)
 	}
+	if m := got[0]; (MonitorQuery{m.Identity, m.Interface, m.Verdict}) != q {
+		t.Errorf("the daemon got the query %+v, want %+v", m, q)
+	}
+	if stream, err = c.Monitor(t.Context(), MonitorQuery{}); err != nil {
+		t.Fatal(err)
+	}
 	stop := errors.New("enough")
-	if err := c.Monitor(t.Context(), "", func(*Monitored) error { return stop }); err != stop {
+	if err := stream.Read(func(*Monitored) error { return stop }); err != stop {
 		t.Errorf("want the error of the reader, have %v", err)
 	}
 }

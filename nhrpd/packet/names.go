@@ -1,6 +1,9 @@
 package packet
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // String returns RFC 2332's name of the type, in lower case.
 func (t Type) String() string {
@@ -23,6 +26,38 @@ func (t Type) String() string {
 		return "traffic indication"
 	}
 	return fmt.Sprintf("message of type %d", uint8(t))
+}
+
+// types has all types of messages.
+var types = [...]Type{
+	ResolutionRequest, ResolutionReply, RegistrationRequest, RegistrationReply, PurgeRequest,
+	PurgeReply, ErrorIndication, TrafficIndication,
+}
+
+// word returns the name of a type of messages as one word, such as "resolution-request".
+func (t Type) word() string { return strings.ReplaceAll(t.String(), " ", "-") }
+
+// TypeNamed returns the type of messages with a name that is one word, such as
+// "resolution-request". It returns an error that lists all names if there is no such type.
+func TypeNamed(word string) (Type, error) {
+	var words []string
+	for _, t := range types {
+		if t.word() == word {
+			return t, nil
+		}
+		words = append(words, t.word())
+	}
+	return 0, fmt.Errorf("there is no type of messages %q, but %s", word,
+		strings.Join(words, ", "))
+}
+
+// TypeOf returns the type of message that the header of the packet in b has, whether or not the
+// packet is valid. It returns 0 if b is too short to have one.
+func TypeOf(b []byte) Type {
+	if len(b) <= offType {
+		return 0
+	}
+	return Type(b[offType])
 }
 
 // IsRequest reports whether messages of type t are answered by a reply.

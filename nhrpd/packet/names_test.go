@@ -63,3 +63,31 @@ func TestRequestsAndReplies(t *testing.T) {
 		}
 	}
 }
+
+// Each type of messages has a name of one word that leads back to it. Other words are refused, with
+// the names that there are.
+func TestTypeNamed(t *testing.T) {
+	for want := ResolutionRequest; want <= TrafficIndication; want++ {
+		if got, err := TypeNamed(want.word()); got != want || err != nil {
+			t.Errorf("%s is %v, %v", want.word(), got, err)
+		}
+	}
+	const list = `there is no type of messages "reply", but resolution-request, ` +
+		"resolution-reply, registration-request, registration-reply, purge-request, " +
+		"purge-reply, error-indication, traffic-indication"
+	if _, err := TypeNamed("reply"); err == nil || err.Error() != list {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A packet tells its type also where it is not valid, unless it is too short.
+func TestTypeOf(t *testing.T) {
+	header := make([]byte, offType+1)
+	header[offType] = byte(PurgeReply)
+	if got := TypeOf(header); got != PurgeReply {
+		t.Errorf("a header has the type %v", got)
+	}
+	if got := TypeOf(header[:offType]); got != 0 {
+		t.Errorf("a header that ends before its type has the type %v", got)
+	}
+}

@@ -11,10 +11,11 @@ _cygnet_interfaces() {
 _cygnet() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command='' i
 	local commands='status peers bindings shortcuts nhs routes sas events explain resolve ping netcheck clear register monitor peer policy leave reload drain log hooks web snmp report check version help'
+	local types='resolution-request resolution-reply registration-request registration-reply purge-request purge-reply error-indication traffic-indication'
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--socket | -socket | --for | --interface | --config | --sort | --peer | --since | --state | --listen | --token-file | --host) ((i++)) ;;
+		--socket | -socket | --for | --interface | --config | --sort | --peer | --type | --since | --state | --listen | --token-file | --host) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${COMP_WORDS[i]}
@@ -24,6 +25,10 @@ _cygnet() {
 	done
 	case $prev in --interface)
 		mapfile -t COMPREPLY < <(compgen -W "$(_cygnet_interfaces)" -- "$cur")
+		return
+		;;
+	--type)
+		mapfile -t COMPREPLY < <(compgen -W "$types" -- "$cur")
 		return
 		;;
 	--for | --sort | --peer | --since | --listen | --host) return ;;
@@ -50,7 +55,7 @@ _cygnet() {
 		peer) flags+=' --for --wide' ;;
 		policy) flags+=' --interface --config' ;;
 		explain | netcheck) flags+=' --config' ;;
-		monitor) flags+=' --peer -w' ;;
+		monitor) flags+=' --peer --interface --type -w' ;;
 		report) flags+=' --config -w' ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")

@@ -69,6 +69,8 @@ complete -c cygnet -n '__fish_seen_subcommand_from clear' -a 'shortcut peer bind
 complete -c cygnet -n '__fish_seen_subcommand_from register' -a 'now (__cygnet_interfaces)'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a monitor -d 'the NHRP packets as they come and go'
 complete -c cygnet -n '__fish_seen_subcommand_from monitor' -l peer -x -d 'the peer to watch'
+complete -c cygnet -n '__fish_seen_subcommand_from monitor' -l interface -x -a '(__cygnet_interfaces)' -d 'the interface to watch'
+complete -c cygnet -n '__fish_seen_subcommand_from monitor' -l type -x -a 'resolution-request resolution-reply registration-request registration-reply purge-request purge-reply error-indication traffic-indication' -d 'the type of messages to watch'
 complete -c cygnet -n '__fish_seen_subcommand_from monitor' -s w -r -F -d 'the pcap file to write'
 complete -c cygnet -n "not __fish_seen_subcommand_from $commands" -a report -d 'a file with all that helps to find a fault'
 complete -c cygnet -n '__fish_seen_subcommand_from report' -s w -r -F -d 'the file to write'

@@ -162,6 +162,6 @@ func (s *Server) Clear(context.Context, api.Clearable, netip.Addr) ([]api.Cleare
 func (s *Server) Register(context.Context, string) ([]api.NHS, error) {
 	return nil, s.order("register")
 }
-func (s *Server) Monitor(context.Context, string) (<-chan api.Monitored, error) {
+func (s *Server) Monitor(context.Context, api.MonitorQuery) (<-chan api.Monitored, error) {
 	return nil, s.order("monitor")
 }
