@@ -188,7 +188,8 @@ var machine = preflight.Host{
 	Links: func() ([]preflight.Link, error) {
 		return []preflight.Link{{Name: "lo", Loopback: true, Addresses: []netip.Prefix{subnet("127.0.0.1/8")}},
 				{Name: "eth0",
-					Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}},
+					Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")},
+					Underlay:  rtnl.Underlay{V4: netip.MustParseAddr("198.51.100.1")}}},
 			nil
 	},
 	Sysctls: func(sysctl.CheckConfig) []sysctl.Advice {

@@ -162,13 +162,8 @@ func CarriedAddresses(device string) (Underlay, error) {
 	return r.UnderlayAddresses(device, Underlay{})
 }
 
-// UnderlayAddresses returns the addresses of a device that a tunnel sends from. It returns
-// ErrNoAddress if the device has none.
-//
-// The device's global IPv4 address is the first one, or preferred.V4 if the device has that. The
-// IPv6 address is a global one that is not temporary (RFC 8981) and not deprecated. A unique local
-// address (RFC 4193) counts only if the device has no other. Among several, preferred.V6 comes
-// first, then one that does not expire, then the first.
+// UnderlayAddresses returns the addresses of a device that a tunnel sends from (ChooseUnderlay). It
+// returns ErrNoAddress if the device has none.
 func (r *Conn) UnderlayAddresses(device string, preferred Underlay) (Underlay, error) {
 	l, err := r.LinkByName(device)
 	if err != nil {
@@ -181,11 +176,21 @@ func (r *Conn) UnderlayAddresses(device string, preferred Underlay) (Underlay, e
 	if err != nil {
 		return Underlay{}, err
 	}
-	found := Underlay{V4: choose(all, preferred.V4, rank4), V6: choose(all, preferred.V6, rank6)}
+	found := ChooseUnderlay(all, preferred)
 	if found == (Underlay{}) {
 		return found, fmt.Errorf("the device %s has no global address (the tunnel waits for one): %w", device, ErrNoAddress)
 	}
 	return found, nil
+}
+
+// ChooseUnderlay returns the addresses that a tunnel sends from, of all addresses of a device.
+//
+// The device's global IPv4 address is the first one, or preferred.V4 if the device has that. The
+// IPv6 address is a global one that is not temporary (RFC 8981) and not deprecated. A unique local
+// address (RFC 4193) counts only if the device has no other. Among several, preferred.V6 comes
+// first, then one that does not expire, then the first.
+func ChooseUnderlay(all []Address, preferred Underlay) Underlay {
+	return Underlay{V4: choose(all, preferred.V4, rank4), V6: choose(all, preferred.V6, rank6)}
 }
 
 // choose returns the address with the highest rank above 0, the first of several; the zero address

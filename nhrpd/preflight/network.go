@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/config"
 )
 
@@ -20,13 +21,13 @@ type Link struct {
 	VRF       string // the VRF that it is in or that it is; empty: none
 	IsVRF     bool
 	Addresses []netip.Prefix // the addresses with their prefix lengths, host bits included
+	Underlay  rtnl.Underlay  // those of Addresses that a tunnel would send from
 }
 
-// usable returns the IPv4 addresses that a tunnel can send from.
-func (l *Link) usable() []netip.Prefix {
-	return slices.DeleteFunc(slices.Clone(l.Addresses), func(p netip.Prefix) bool {
-		return !p.Addr().Is4() || !p.Addr().IsGlobalUnicast()
-	})
+// carries reports whether a tunnel can send from the device. Without IPsec it cannot send from an
+// IPv6 address.
+func (l *Link) carries(i *config.Interface) bool {
+	return l.Underlay.V4.IsValid() || i.Protected && l.Underlay.V6.IsValid()
 }
 
 // network collects the findings about devices and addresses.
@@ -78,49 +79,111 @@ func (n *network) add(s Severity, i *config.Interface, format string, args ...an
 // somebody plugs a device in.
 var comesLater = regexp.MustCompile(`^(ppp|wwan|wwx|wwp|usb|enx|tun|tap|wg|vlan|bond|br|team|dummy|veth|vrf|ipvlan|macvlan|l2tp)|[.@]`)
 
-// underlay checks the device that a tunnel sends from, or else the address.
+// underlay checks what a tunnel sends from: its fixed addresses, or a device, or several devices of
+// which it uses one at a time.
 func (n *network) underlay(i *config.Interface) {
-	u := i.Underlay
-	if u.Device == "" {
-		n.local(i)
+	if i.Underlay.Device == "" {
+		for _, a := range i.Underlay.Addresses() {
+			n.local(i, a)
+		}
 		return
 	}
-	k := slices.IndexFunc(n.links, func(l Link) bool { return l.Name == u.Device })
-	switch {
-	case k < 0 && comesLater.MatchString(u.Device):
-		n.add(Warning, i, "there is no device %s yet, and nothing can be sent until there is one with an IPv4 address",
-			u.Device)
-	case k < 0:
-		n.add(Error, i, "this host has no device %s, so nothing can be sent: set underlay to one of %s",
-			u.Device, n.devices())
-	case len(n.links[k].usable()) > 0:
-	case n.links[k].Loopback:
-		n.add(Error, i, "%s is the loopback device and has no address that others can reach: set underlay to one of %s",
-			u.Device, n.devices())
-	default:
-		n.add(Warning, i, "%s has no IPv4 address yet, and nothing can be sent until it has one",
-			u.Device)
+	all := devices(i)
+	var faults []fault
+	for _, device := range all {
+		if f := n.fault(i, device); f.text != "" {
+			faults = append(faults, f)
+		}
+	}
+	if len(faults) == len(all) {
+		n.sendsNothing(i, faults)
+		return
+	}
+	for _, f := range faults {
+		if f.stays {
+			n.add(Warning, i, "%s, so the tunnel cannot send from it: correct or remove its name in underlay",
+				f.text)
+		} else {
+			n.add(Advice, i, "%s, and the tunnel cannot send from it until it has %s",
+				f.text, usable(i))
+		}
 	}
 }
 
-// devices names the devices that a tunnel could send from.
-func (n *network) devices() string {
+// devices returns the devices that a tunnel can send from, best first.
+func devices(i *config.Interface) []string {
+	return append([]string{i.Underlay.Device}, i.Reserve...)
+}
+
+// usable names the addresses that a tunnel can send from.
+func usable(i *config.Interface) string {
+	if i.Protected {
+		return "an IPv4 or a global IPv6 address"
+	}
+	return "an IPv4 address"
+}
+
+// fault is why a tunnel cannot send from a device.
+type fault struct {
+	text  string // empty: it can
+	stays bool   // until somebody changes the configuration
+}
+
+// fault returns why a tunnel cannot send from a device.
+func (n *network) fault(i *config.Interface, device string) fault {
+	k := slices.IndexFunc(n.links, func(l Link) bool { return l.Name == device })
+	switch {
+	case k < 0 && comesLater.MatchString(device):
+		return fault{"there is no device " + device + " yet", false}
+	case k < 0:
+		return fault{"this host has no device " + device, true}
+	case n.links[k].carries(i):
+		return fault{}
+	case n.links[k].Loopback:
+		return fault{
+			device + " is the loopback device and has no address that others can reach", true,
+		}
+	case n.links[k].Underlay.V6.IsValid():
+		return fault{device + " has IPv6 addresses only, which need IPsec", false}
+	}
+	return fault{device + " has no address yet that the tunnel can send from", false}
+}
+
+// sendsNothing adds a finding about a tunnel that can send from none of its devices.
+func (n *network) sendsNothing(i *config.Interface, faults []fault) {
+	texts := make([]string, len(faults))
+	for k, f := range faults {
+		texts[k] = f.text
+	}
+	why := strings.Join(texts, ", ")
+	who := "it"
+	if len(faults) > 1 {
+		who = "one of them"
+	}
+	if slices.ContainsFunc(faults, func(f fault) bool { return !f.stays }) {
+		n.add(Warning, i, "%s, and nothing can be sent until %s has %s", why, who, usable(i))
+		return
+	}
+	n.add(Error, i, "%s, so nothing can be sent: set underlay to one of %s", why, n.candidates(i))
+}
+
+// candidates names the devices that a tunnel could send from.
+func (n *network) candidates(i *config.Interface) string {
 	var names []string
-	for _, l := range n.links {
-		if len(l.usable()) > 0 {
-			names = append(names, l.Name)
+	for k := range n.links {
+		if n.links[k].carries(i) {
+			names = append(names, n.links[k].Name)
 		}
 	}
 	if len(names) == 0 {
-		return "the devices that lead to the other routers (none has an IPv4 address yet)"
+		return "the devices that lead to the other routers (none has " + usable(i) + " yet)"
 	}
 	return strings.Join(names, ", ")
 }
 
-// local checks the fixed address that a tunnel sends from. If no device has the address but a
+// local checks a fixed address that a tunnel sends from. If no device has the address but a
 // device's network contains it, the address may still come, by DHCP or VRRP.
-func (n *network) local(i *config.Interface) {
-	a := i.Underlay.Address
+func (n *network) local(i *config.Interface, a netip.Addr) {
 	near := ""
 	for _, l := range n.links {
 		for _, p := range l.Addresses {
@@ -132,13 +195,25 @@ func (n *network) local(i *config.Interface) {
 			}
 		}
 	}
+	what := "nothing can be sent"
+	if len(i.Underlay.Addresses()) > 1 {
+		what += " over " + version(a)
+	}
 	if near != "" {
-		n.add(Warning, i, "no device has the address %s yet, and nothing can be sent until one has it; it is of the network of %s",
-			a, near)
+		n.add(Warning, i, "no device has the address %s yet, and %s until one has it; it is of the network of %s",
+			a, what, near)
 		return
 	}
-	n.add(Error, i, "no device of this host has the address %s, so nothing can be sent: set underlay to an address or a device of this host (%s)",
-		a, n.devices())
+	n.add(Error, i, "no device of this host has the address %s, so %s: set underlay to an address or a device of this host (%s)",
+		a, what, n.candidates(i))
+}
+
+// version names the IP version of an address.
+func version(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // overlay checks for networks of the host that overlap with one family of the overlay. Those in
@@ -267,10 +342,7 @@ func sendsOverIPv6(i *config.Interface, l *Link) bool {
 	if i.Underlay.Device == "" {
 		return i.Underlay.Address6.IsValid()
 	}
-	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool {
-		a := p.Addr()
-		return a.Is6() && a.IsGlobalUnicast()
-	})
+	return l.Underlay.V6.IsValid()
 }
 
 // tooLong says what becomes of packets that are longer than the underlay takes.

@@ -8,14 +8,29 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"cygnet/kernel/rtnl"
 )
 
 // usual are the interfaces of a host that has what the configurations of these tests name.
 var usual = []Link{
 	{Name: "lo", Loopback: true, Addresses: prefixes("127.0.0.1/8", "::1/128")},
-	{Name: "eth0", Addresses: prefixes("198.51.100.1/24", "2001:db8::1/64")},
-	{Name: "eth1", Addresses: prefixes("172.16.1.1/24")},
-	{Name: "eth2"},
+	link("eth0", "198.51.100.1/24", "2001:db8::1/64", "fe80::1/64"),
+	link("eth1", "172.16.1.1/24"),
+	link("eth2", "fe80::2/64"),
+	link("eth6", "2001:db8:6::1/64"),
+}
+
+// link returns an interface with addresses.
+func link(name string, addresses ...string) Link {
+	l := Link{Name: name}
+	var all []rtnl.Address
+	for _, p := range prefixes(addresses...) {
+		all = append(all, rtnl.Address{Prefix: p})
+	}
+	l.setAddresses(all)
+	return l
 }
 
 // prefixes parses prefixes.
@@ -28,7 +43,8 @@ func prefixes(texts ...string) []netip.Prefix {
 }
 
 // A configuration is compared with the devices and addresses of the host. A finding tells what is
-// wrong, and what may only not be there yet.
+// wrong, and what may only not be there yet. Of several devices, one that the tunnel can send from
+// is enough to send.
 func TestNetwork(t *testing.T) {
 	for _, test := range []struct {
 		name, old, new string
@@ -36,20 +52,44 @@ func TestNetwork(t *testing.T) {
 	}{
 		{"as it is", "", "", ""},
 		{"an address", `"eth0"`, `"198.51.100.1"`, ""},
+		{"IPv6 only", `"eth0"`, `"eth6"`, ""},
+		{"an IPv6 address", `"eth0"`, `"2001:db8::1"`, ""},
+		{"an address of each IP version", `"eth0"`, `["198.51.100.1", "2001:db8::1"]`, ""},
+		{"a device in reserve", `"eth0"`, `["eth0", "eth6"]`, ""},
 		{"no such device", `"eth0"`, `"eth7"`,
-			"error: network: gre1: this host has no device eth7, so nothing can be sent: set underlay to one of eth0, eth1"},
+			"error: network: gre1: this host has no device eth7, so nothing can be sent: set underlay to one of eth0, eth1, eth6"},
 		{"PPPoE", `"eth0"`, `"ppp0"`,
-			"warning: network: gre1: there is no device ppp0 yet, and nothing can be sent until there is one with an IPv4 address"},
+			"warning: network: gre1: there is no device ppp0 yet, and nothing can be sent until it has an IPv4 or a global IPv6 address"},
 		{"VLAN", `"eth0"`, `"eth0.7"`,
-			"warning: network: gre1: there is no device eth0.7 yet, and nothing can be sent until there is one with an IPv4 address"},
+			"warning: network: gre1: there is no device eth0.7 yet, and nothing can be sent until it has an IPv4 or a global IPv6 address"},
 		{"DHCP", `"eth0"`, `"eth2"`,
-			"warning: network: gre1: eth2 has no IPv4 address yet, and nothing can be sent until it has one"},
+			"warning: network: gre1: eth2 has no address yet that the tunnel can send from, and nothing can be sent until it has an IPv4 or a global IPv6 address"},
 		{"loopback", `"eth0"`, `"lo"`,
-			"error: network: gre1: lo is the loopback device and has no address that others can reach: set underlay to one of eth0, eth1"},
+			"error: network: gre1: lo is the loopback device and has no address that others can reach, so nothing can be sent: set underlay to one of eth0, eth1, eth6"},
+		{"the best of several without an address", `"eth0"`, `["eth2", "eth1"]`,
+			"advice: network: gre1: eth2 has no address yet that the tunnel can send from, and the tunnel cannot send from it until it has an IPv4 or a global IPv6 address"},
+		{"a reserve that is not there", `"eth0"`, `["eth0", "wwan0"]`,
+			"advice: network: gre1: there is no device wwan0 yet, and the tunnel cannot send from it until it has an IPv4 or a global IPv6 address"},
+		{"a misspelt reserve", `"eth0"`, `["eth0", "eth9"]`,
+			"warning: network: gre1: this host has no device eth9, so the tunnel cannot send from it: correct or remove its name in underlay"},
+		{"the loopback device in reserve", `"eth0"`, `["eth0", "lo"]`,
+			"warning: network: gre1: lo is the loopback device and has no address that others can reach, so the tunnel cannot send from it: correct or remove its name in underlay"},
+		{"several, and none with an address", `"eth0"`, `["eth2", "wwan0", "eth9"]`,
+			"warning: network: gre1: eth2 has no address yet that the tunnel can send from, there is no device wwan0 yet, this host has no device eth9, and nothing can be sent until one of them has an IPv4 or a global IPv6 address"},
+		{"several, and none of them there", `"eth0"`, `["eth8", "eth9"]`,
+			"error: network: gre1: this host has no device eth8, this host has no device eth9, so nothing can be sent: set underlay to one of eth0, eth1, eth6"},
 		{"no such address", `"eth0"`, `"192.0.2.77"`,
-			"error: network: gre1: no device of this host has the address 192.0.2.77, so nothing can be sent: set underlay to an address or a device of this host (eth0, eth1)"},
+			"error: network: gre1: no device of this host has the address 192.0.2.77, so nothing can be sent: set underlay to an address or a device of this host (eth0, eth1, eth6)"},
+		{"no such IPv6 address", `"eth0"`, `"2001:db8:9::77"`,
+			"error: network: gre1: no device of this host has the address 2001:db8:9::77, so nothing can be sent: set underlay to an address or a device of this host (eth0, eth1, eth6)"},
 		{"VRRP", `"eth0"`, `"198.51.100.77"`,
 			"warning: network: gre1: no device has the address 198.51.100.77 yet, and nothing can be sent until one has it; it is of the network of eth0"},
+		{"an IPv6 address that may come", `"eth0"`, `"2001:db8::77"`,
+			"warning: network: gre1: no device has the address 2001:db8::77 yet, and nothing can be sent until one has it; it is of the network of eth0"},
+		{"no such address of IPv6, and one of IPv4", `"eth0"`, `["198.51.100.1", "2001:db8:9::77"]`,
+			"error: network: gre1: no device of this host has the address 2001:db8:9::77, so nothing can be sent over IPv6: set underlay to an address or a device of this host (eth0, eth1, eth6)"},
+		{"no such address of IPv4, and one of IPv6", `"eth0"`, `["198.51.100.77", "2001:db8::1"]`,
+			"warning: network: gre1: no device has the address 198.51.100.77 yet, and nothing can be sent over IPv4 until one has it; it is of the network of eth0"},
 		{"NHS", `"hub"`, `"198.51.100.1"`,
 			"error: network: gre1: the NHS 198.51.100.1 is an address of this router itself (eth0): give the address of the hub"},
 		{"NHS on another device", `"hub"`, `"172.16.1.1"`,
@@ -80,6 +120,26 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// A tunnel without IPsec cannot send from an IPv6 address, so a device that has no other is of no
+// use to it.
+func TestNetworkWithoutIPsec(t *testing.T) {
+	for device, want := range map[string]string{
+		"eth0": "",
+		"eth2": "warning: network: gre1: eth2 has no address yet that the tunnel can send from, and nothing can be sent until it has an IPv4 address",
+		"eth6": "warning: network: gre1: eth6 has IPv6 addresses only, which need IPsec, and nothing can be sent until it has an IPv4 address",
+		"eth7": "error: network: gre1: this host has no device eth7, so nothing can be sent: set underlay to one of eth0, eth1",
+	} {
+		h, _ := host(t)
+		got := ""
+		for _, f := range h.Network(parse(t, strings.Replace(clearText, "eth0", device, 1))) {
+			got += string(f.Severity) + ": " + f.String()
+		}
+		if got != want {
+			t.Errorf("found %q, want %q", got, want)
+		}
+	}
+}
+
 // The overlay is compared with the networks of the VRF that the tunnel is to be in, and with no
 // others. A VRF that is not there may come later; another device never becomes one.
 func TestNetworkInVRF(t *testing.T) {
@@ -94,9 +154,11 @@ func TestNetworkInVRF(t *testing.T) {
 		"10.255.0.11/24\"\nvrf = \"eth2\"": "error: network: gre1: eth2 is no VRF",
 	} {
 		h, _ := host(t)
+		inRed := link("eth3", "10.255.0.11/24", "172.20.0.1/16")
+		inRed.VRF = "red"
 		h.Links = func() ([]Link, error) {
 			return append([]Link{
-				{Name: "eth3", VRF: "red", Addresses: prefixes("10.255.0.11/24", "172.20.0.1/16")},
+				inRed,
 				{Name: "red", VRF: "red", IsVRF: true},
 			}, usual...), nil
 		}
@@ -144,16 +206,14 @@ esp_proposals = ["aes256-sha512-x25519"]`
 			"packets of the tunnel's MTU, 576, have up to 644 bytes in the underlay with GRE, ESP and UDP encapsulation around them, and eth0 takes 600: they leave in fragments; the longest that leaves in one piece has 534: give eth0 a larger MTU"},
 	} {
 		h, _ := host(t)
-		addresses := prefixes("198.51.100.1/24")
+		addresses := []string{"198.51.100.1/24"}
 		settings, over6 := strings.CutPrefix(test.settings, nhs6)
 		if over6 {
-			addresses = append(addresses, prefixes("2001:db8::11/64")...)
+			addresses = append(addresses, "2001:db8::11/64")
 		}
-		h.Links = func() ([]Link, error) {
-			return []Link{
-				{Name: "eth0", MTU: test.underlay, Addresses: addresses},
-			}, nil
-		}
+		eth0 := link("eth0", addresses...)
+		eth0.MTU = test.underlay
+		h.Links = func() ([]Link, error) { return []Link{eth0}, nil }
 		text := strings.Replace(spokeText, "[interface.gre1.ipsec]",
 			settings+"\n[interface.gre1.ipsec]", 1)
 		if over6 {
@@ -177,7 +237,7 @@ esp_proposals = ["aes256-sha512-x25519"]`
 func TestNetworkLeavesTunnelsOut(t *testing.T) {
 	h, _ := host(t)
 	h.Links = func() ([]Link, error) {
-		return append([]Link{{Name: "gre1", Addresses: prefixes("10.255.0.11/24")}}, usual...), nil
+		return append([]Link{link("gre1", "10.255.0.11/24")}, usual...), nil
 	}
 	if got := h.Network(parse(t, spokeText)); len(got) > 0 {
 		t.Errorf("found %v", got)
@@ -239,8 +299,11 @@ func TestLinks(t *testing.T) {
 			want[n].Addresses = append(want[n].Addresses, netip.MustParsePrefix(a.String()))
 		}
 	}
+	for n := range got {
+		got[n].Underlay = rtnl.Underlay{} // package net does not choose addresses
+	}
 	if diff := cmp.Diff(
-		want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+		want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}),
 	); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}

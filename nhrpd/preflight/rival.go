@@ -65,17 +65,23 @@ func (h Host) own(i *config.Interface) swanctl.Own {
 
 // locals returns the addresses that a tunnel may send from.
 func (h Host) locals(i *config.Interface) []netip.Addr {
-	if i.Underlay.Address.IsValid() {
-		return []netip.Addr{i.Underlay.Address}
+	if i.Underlay.Device == "" {
+		return i.Underlay.Addresses()
 	}
 	links, err := h.Links()
-	k := slices.IndexFunc(links, func(l Link) bool { return l.Name == i.Underlay.Device })
-	if err != nil || k < 0 {
+	if err != nil {
 		return nil
 	}
 	var all []netip.Addr
-	for _, p := range links[k].usable() {
-		all = append(all, p.Addr())
+	for _, l := range links {
+		if !slices.Contains(devices(i), l.Name) {
+			continue
+		}
+		for _, p := range l.Addresses {
+			if p.Addr().IsGlobalUnicast() {
+				all = append(all, p.Addr())
+			}
+		}
 	}
 	return all
 }

@@ -57,7 +57,7 @@ func TestIPv6UnderlayApart(t *testing.T) {
 		if rules := s.Run("ip", "-6", "rule"); !strings.Contains(rules, want) {
 			t.Errorf("%s has no rule %q:\n%s", s.Name, want, rules)
 		}
-		withoutUnderlayProblems(m, s)
+		checked(m.Net, s.Router)
 	}
 
 	flow := m.Spoke1.Host.Flow(m.Spoke2.Host.Addr, beat)
@@ -96,16 +96,4 @@ func underlayVRF6(s *lab.Site, table int) {
 	s.IP("link set eth0 master inet",
 		fmt.Sprintf("addr replace %s/64 dev eth0 nodad", s.Public),
 		fmt.Sprintf("route replace ::/0 via fe80::1 dev eth0 table %d", table))
-}
-
-// withoutUnderlayProblems fails the test if `cygnet check` finds something wrong with a site's
-// underlay.
-func withoutUnderlayProblems(m *lab.Mesh, s *lab.Site) {
-	m.Helper()
-	out, _ := s.TryCygnet("check")
-	for line := range strings.Lines(out) {
-		if strings.Contains(line, "underlay:") {
-			m.Errorf("check on %s says %s", s.Name, line)
-		}
-	}
 }

@@ -57,6 +57,9 @@ func TestIPv6Underlay(t *testing.T) {
 	m.Spoke1.Ping(m.Hub.Overlay, 2)
 	m.Spoke1.Host.Ping(m.Hub.Host.Addr, 2)
 	shortcut(m)
+	for _, s := range m.Sites() {
+		checked(m.Net, s.Router)
+	}
 
 	atHub, atSpoke2 := m.Hub.Capture("gre1"), m.Spoke2.Capture("gre1")
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 10)
@@ -153,6 +156,9 @@ func TestUnderlayOfBothIPVersions(t *testing.T) {
 	registered(m, m.Spoke1, soon)
 	registered6(m, m.Spoke2)
 	registered6(m, m.Spoke3)
+	for _, s := range m.Sites() {
+		checked(m.Net, s.Router)
+	}
 
 	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
 	m.Await("spoke1 says why it makes no shortcut to spoke2", soon, func() error {
@@ -232,7 +238,8 @@ func registered6(m *lab.Mesh, s *lab.Site) {
 	})
 }
 
-// The recipe for an underlay of IPv6 only works as it stands.
+// The recipe for an underlay of IPv6 only works as it stands. `cygnet check` finds that the routers
+// can do their work, and `cygnet status` that they do it.
 func TestIPv6OnlyRecipe(t *testing.T) {
 	n := lab.New(t)
 	page := "../../doc/recipes/ipv6-only.md"
@@ -243,13 +250,30 @@ func TestIPv6OnlyRecipe(t *testing.T) {
 		r.Cygnetd(lab.Snippet(t, page, first))
 		return r
 	}
-	start("hub", "2001:db8::1/64", "# /etc/cygnet/cygnet.toml on the hub")
+	hub := start("hub", "2001:db8::1/64", "# /etc/cygnet/cygnet.toml on the hub")
 	spoke := start("spoke1", "2001:db8::11/64", "# /etc/cygnet/cygnet.toml on a spoke")
 	n.Await("the hub answers the spoke through the tunnel", soon, func() error {
 		_, err := spoke.Try("ping", "-c1", "-W1", "-s", "1352", "-M", "do", "10.255.0.1")
 		return err
 	})
+	for _, r := range []*lab.Router{hub, spoke} {
+		checked(n, r)
+		n.Await("the status of "+r.Name+" has no problems", later, func() error {
+			code, out := r.StatusCode()
+			return lab.True(code == 0, "exit code %d:\n%s", code, out)
+		})
+	}
 	if clear := n.Underlay.Packets(lab.OfKind(lab.GRE)); len(clear) > 0 {
 		t.Errorf("%d clear GRE packets on the underlay, the first: %v", len(clear), clear[0])
+	}
+}
+
+// checked fails the test unless `cygnet check` finds that a router can do its work, and nothing
+// about its devices, its addresses and the routes of its underlay.
+func checked(n *lab.Net, r *lab.Router) {
+	n.Helper()
+	out, err := r.TryCygnet("check")
+	if err != nil || strings.Contains(out, "network: ") || strings.Contains(out, "underlay: ") {
+		n.Errorf("cygnet check on %s says, with %v,\n%s", r.Name, err, out)
 	}
 }
