@@ -23,16 +23,18 @@ import (
 type Feature struct {
 	Name    string // such as "ESP with AES-GCM"
 	Lacking error  // why the kernel does not have the feature; nil: the kernel has it
-	Without string // what does not work without the feature
+	Without string // what does not work without the feature, apart from what IPv6 says
 	IPsec   bool   // only protected interfaces use the feature
 	Needed  bool   // the daemon cannot work without the feature
+	IPv6    bool   // routers at IPv6 addresses cannot be reached without the feature
 }
 
-// Probe finds out which features the kernel has, by trying them. It does so in a network namespace
-// of its own, which ends with the call. It changes nothing on this machine, but it may cause the
-// kernel to load modules that the daemon would have it load, too. It returns rtnl.ErrNoPermission
-// if this process lacks the permission.
-func Probe() ([]Feature, error) {
+// Probe finds out which features the kernel has, by trying them. With overIPv6 it also tries what
+// the daemon needs for routers at IPv6 addresses. It does so in a network namespace of its own,
+// which ends with the call. It changes nothing on this machine, but it may cause the kernel to load
+// modules that the daemon would have it load, too. It returns rtnl.ErrNoPermission if this process
+// lacks the permission.
+func Probe(overIPv6 bool) ([]Feature, error) {
 	type result struct {
 		features []Feature
 		err      error
@@ -46,23 +48,85 @@ func Probe() ([]Feature, error) {
 			done <- result{err: rtnl.Explain(err, "make a network namespace to try the kernel in")}
 			return
 		}
-		done <- result{features: probe()}
+		features := probe()
+		if overIPv6 {
+			features = append(features, probeIPv6()...)
+		}
+		done <- result{features: features}
 	}()
 	r := <-done
 	return r.features, r.err
 }
 
-// probe tries the features in the network namespace of the calling thread.
+// probe tries the features in the network namespace of the calling thread. For routers at IPv6
+// addresses, the eBPF programs move packets between the tunnel and the device of each router, and
+// mark what the router sends; the mark tells the daemon who sent an NHRP packet.
 func probe() []Feature {
 	local, peer := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	return []Feature{
-		{"multipoint GRE", probeGRE(local), "nothing works", false, true},
-		{"IPsec policies", xfrm.EnsureGuard(local), "protected interfaces do not work", true, true},
-		{"ESP with AES-GCM", probeESP(local, peer), "the default proposals do not work",
-			true, true},
-		{"eBPF programs at network interfaces", datapath.Probe(), "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted", false, false},
-		{"marks of received packets (SO_RCVMARK, Linux 5.19)", probeMark(), "of several routers behind one NAT address only one is reached", true, false},
-		{"policy routing (CONFIG_IP_MULTIPLE_TABLES)", probeRule(), "shortcuts to single addresses do not come where a routing protocol has a host route to the very address (set host_table = 0)", false, false},
+		{
+			Name:    "multipoint GRE",
+			Lacking: probeGRE(local),
+			Without: "nothing works",
+			Needed:  true,
+		},
+		{
+			Name:    "IPsec policies",
+			Lacking: xfrm.EnsureGuard(local),
+			Without: "protected interfaces do not work",
+			IPsec:   true,
+			Needed:  true,
+		},
+		{
+			Name:    "ESP with AES-GCM",
+			Lacking: probeESP(local, peer, "esp4"),
+			Without: "the default proposals do not work",
+			IPsec:   true,
+			Needed:  true,
+		},
+		{
+			Name:    "eBPF programs at network interfaces",
+			Lacking: probePrograms(),
+			Without: "shorter ways are noticed by NFLOG and idle ones by counters, later than they could be, and data is let in from peers that are not admitted",
+			IPv6:    true,
+		},
+		{
+			Name:    "marks of received packets (SO_RCVMARK, Linux 5.19)",
+			Lacking: probeMark(),
+			Without: "of several routers behind one NAT address only one is reached",
+			IPsec:   true,
+			IPv6:    true,
+		},
+		{
+			Name:    "policy routing (CONFIG_IP_MULTIPLE_TABLES)",
+			Lacking: probeRule(),
+			Without: "shortcuts to single addresses do not come where a routing protocol has a host route to the very address (set host_table = 0)",
+		},
+	}
+}
+
+// probeIPv6 is probe for the features that only routers at IPv6 addresses need.
+func probeIPv6() []Feature {
+	local, peer := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
+	return []Feature{
+		{
+			Name:    "GRE over IPv6",
+			Lacking: probePeerGRE(local, peer),
+			IPsec:   true,
+			IPv6:    true,
+		},
+		{
+			Name:    "IPsec policies for IPv6",
+			Lacking: xfrm.EnsureGuard(local),
+			IPsec:   true,
+			IPv6:    true,
+		},
+		{
+			Name:    "ESP with AES-GCM over IPv6",
+			Lacking: probeESP(local, peer, "esp6"),
+			IPsec:   true,
+			IPv6:    true,
+		},
 	}
 }
 
@@ -96,9 +160,21 @@ func probeGRE(local netip.Addr) error {
 	return nil
 }
 
+// probePeerGRE creates a GRE tunnel over IPv6 as a router at an IPv6 address gets one.
+func probePeerGRE(local, peer netip.Addr) error {
+	r, err := rtnl.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return rtnl.ExplainPeerGRE(
+		r.CreatePeerGRE("probe6", 1500, rtnl.PeerGREParams{Local: local, Remote: peer, TTL: 64}),
+		"make a tunnel over IPv6")
+}
+
 // probeESP adds an ESP state as charon would. The state is an inbound one, which the kernel uses
-// without a policy.
-func probeESP(local, peer netip.Addr) error {
+// without a policy. module is that of ESP for the IP version of the addresses.
+func probeESP(local, peer netip.Addr, module string) error {
 	state := &vnl.XfrmState{
 		Src:          net.IP(peer.AsSlice()),
 		Dst:          net.IP(local.AsSlice()),
@@ -116,8 +192,17 @@ func probeESP(local, peer netip.Addr) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: load the modules (modprobe esp4 gcm), or boot a kernel that has them",
-		err)
+	return fmt.Errorf("%w: load the modules (modprobe %s gcm), or boot a kernel that has them",
+		err, module)
+}
+
+// probePrograms loads the eBPF programs of a tunnel.
+func probePrograms() error {
+	if err := datapath.Probe(); err != nil {
+		return fmt.Errorf("%w: boot a kernel that has eBPF (CONFIG_BPF_SYSCALL), and let it load programs",
+			err)
+	}
+	return nil
 }
 
 // probeRule adds a rule, as routes in a table of their own need it.
@@ -137,6 +222,9 @@ func probeMark() error {
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	return os.NewSyscallError("setsockopt SO_RCVMARK",
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1))
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVMARK, 1)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return fmt.Errorf("setsockopt SO_RCVMARK: %w: boot Linux 5.19 or later", err)
+	}
+	return os.NewSyscallError("setsockopt SO_RCVMARK", err)
 }

@@ -195,7 +195,7 @@ var machine = preflight.Host{
 	Sysctls: func(sysctl.CheckConfig) []sysctl.Advice {
 		return []sysctl.Advice{{Sysctl: "net.ipv4.ip_forward", Have: "0", Want: "1", Why: "this node does not forward"}}
 	},
-	Probe: func() ([]kernel.Feature, error) {
+	Probe: func(bool) ([]kernel.Feature, error) {
 		return []kernel.Feature{
 			{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works",
 				Needed: true},

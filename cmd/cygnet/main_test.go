@@ -331,7 +331,7 @@ func TestCheckExitCode(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.toml")
 	write(t, file, "[interface.gre1]\naddress = \"10.255.0.1/24\"\nunderlay = \"ppp0\"\nprotection = \"none\"\n")
 	whole := machine
-	whole.Probe = func() ([]kernel.Feature, error) { return nil, nil }
+	whole.Probe = func(bool) ([]kernel.Feature, error) { return nil, nil }
 	for _, test := range []struct {
 		device string
 		want   int

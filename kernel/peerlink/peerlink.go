@@ -462,7 +462,7 @@ func (ls *Links) make(r *rtnl.Conn, name netip.Addr) error {
 	link := datapath.LinkName(name, ls.cfg.Programs.Tunnel())
 	err := r.CreatePeerGRE(link, linkMTU, ls.params(remote))
 	if err != nil {
-		return explain(err, remote, link)
+		return rtnl.ExplainPeerGRE(err, "make %s for the peer at %s", link, remote)
 	}
 	made, err := r.LinkByName(link)
 	if err != nil || made == nil {
@@ -485,16 +485,6 @@ func (ls *Links) make(r *rtnl.Conn, name netip.Addr) error {
 	ls.untold[name] = true
 	ls.mu.Unlock()
 	return nil
-}
-
-// explain wraps the error of a refused creation in text that says what to do.
-func explain(err error, remote netip.Addr, link string) error {
-	err = rtnl.Explain(err, "make %s for the peer at %s", link, remote)
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return fmt.Errorf("%w: the kernel has no GRE over IPv6: load the module "+
-			"(modprobe ip6_gre), or boot without ipv6.disable=1", err)
-	}
-	return err
 }
 
 // remove removes the link of a peer.

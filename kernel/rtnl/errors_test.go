@@ -32,3 +32,19 @@ func TestExplain(t *testing.T) {
 		t.Error("no error became one")
 	}
 }
+
+// A kernel without GRE over IPv6 refuses such a device with EOPNOTSUPP, and the error says what to
+// do. Peers at IPv6 addresses are tried again, since the module may come.
+func TestExplainPeerGRE(t *testing.T) {
+	lacking := ExplainPeerGRE(unix.EOPNOTSUPP, "make %s", "it")
+	if !errors.Is(lacking, ErrNoGREIPv6) || !errors.Is(lacking, unix.EOPNOTSUPP) ||
+		Permanent(lacking) {
+		t.Errorf("EOPNOTSUPP became %v", lacking)
+	}
+	if err := ExplainPeerGRE(unix.EPERM, "make it"); !errors.Is(err, ErrNoPermission) {
+		t.Errorf("EPERM became %v", err)
+	}
+	if err := ExplainPeerGRE(nil, "make it"); err != nil {
+		t.Errorf("no error became %v", err)
+	}
+}

@@ -79,7 +79,7 @@ type Host struct {
 	FRR            string // the folder of FRR's configuration; empty: it is not looked at
 	Now            time.Time
 	Sysctls        func(sysctl.CheckConfig) []sysctl.Advice
-	Probe          func() ([]kernel.Feature, error)
+	Probe          func(overIPv6 bool) ([]kernel.Feature, error)
 	Links          func() ([]Link, error)  // returns the network interfaces
 	Group          func(name string) error // returns an error if there is no such group
 	IPv6           func() bool             // reports whether the kernel has IPv6 switched on
@@ -153,13 +153,13 @@ func (h Host) kernel(c *config.Config) []Finding {
 		})
 	}
 	check := sysctl.CheckConfig{Peers: UsualPeers, Forwards: true}
-	protected, over6 := false, false
+	protected := false
 	for _, i := range c.Interfaces {
-		over6 = over6 || i.OverIPv6()
 		check.IPv6 = check.IPv6 || i.IPv6().Address.IsValid()
 		protected = protected || i.Protected
 	}
-	features, err := h.Probe()
+	can6, must6 := h.overIPv6(c)
+	features, err := h.Probe(can6 && h.IPv6())
 	switch {
 	case errors.Is(err, rtnl.ErrNoPermission):
 		add(Warning, "what it has was not tried: run this as root")
@@ -170,23 +170,54 @@ func (h Host) kernel(c *config.Config) []Finding {
 		add(Error, "IPv6 is switched off, so a tunnel with an IPv6 overlay address does not come up: "+
 			"boot it without ipv6.disable=1, or take the IPv6 address out of address")
 	}
-	if over6 && !h.IPv6() {
+	if must6 && !h.IPv6() {
 		add(Error, "IPv6 is switched off, so routers at IPv6 addresses cannot be reached: "+
 			"boot it without ipv6.disable=1, or give IPv4 addresses for the underlay and the other routers")
 	}
 	for _, f := range features {
-		if f.Lacking != nil && (protected || !f.IPsec) {
-			severity := Advice
-			if f.Needed {
-				severity = Error
-			}
-			add(severity, "no %s, so %s: %v", f.Name, f.Without, f.Lacking)
+		if f.Lacking == nil || f.IPsec && !protected {
+			continue
 		}
+		severity := Advice
+		if f.Needed || f.IPv6 && must6 {
+			severity = Error
+		}
+		add(severity, "no %s, so %s: %v", f.Name, without(&f, can6), f.Lacking)
 	}
 	for _, a := range h.Sysctls(check) {
 		add(Advice, "%s", a)
 	}
 	return all
+}
+
+// without says what does not work without a feature, also for routers at IPv6 addresses if a tunnel
+// can send to such.
+func without(f *kernel.Feature, overIPv6 bool) string {
+	if !f.IPv6 || !overIPv6 {
+		return f.Without
+	}
+	so := "routers at IPv6 addresses cannot be reached"
+	if f.Without != "" {
+		so += "; besides, " + f.Without
+	}
+	return so
+}
+
+// overIPv6 reports whether a tunnel can send over IPv6, and whether one has to: its configuration
+// names an IPv6 address, or a device that it can send from has no address but IPv6 ones.
+func (h Host) overIPv6(c *config.Config) (can, must bool) {
+	links, _ := h.Links() // Network has a finding about an error
+	for n := range c.Interfaces {
+		i := &c.Interfaces[n]
+		must = must || i.OverIPv6()
+		for _, l := range links {
+			if i.Protected && l.Underlay.V6.IsValid() && slices.Contains(devices(i), l.Name) {
+				can = true
+				must = must || !l.Underlay.V4.IsValid()
+			}
+		}
+	}
+	return can || must, must
 }
 
 // hub reports whether peers dial in at one of the protected interfaces.

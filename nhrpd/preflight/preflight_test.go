@@ -28,7 +28,7 @@ func host(t *testing.T) (Host, string) {
 		Swanctl:        filepath.Join(dir, "swanctl"),
 		Now:            now,
 		Sysctls:        func(sysctl.CheckConfig) []sysctl.Advice { return nil },
-		Probe: func() ([]kernel.Feature, error) {
+		Probe: func(bool) ([]kernel.Feature, error) {
 			return []kernel.Feature{{Name: "GRE"}}, nil
 		},
 		Links: func() ([]Link, error) { return usual, nil },
@@ -133,7 +133,7 @@ func TestAllIsWell(t *testing.T) {
 		want(t, h.Check(parse(t, text)), dir)
 	}
 	h.StrongswanConf = dir + "/none"
-	h.Probe = func() ([]kernel.Feature, error) {
+	h.Probe = func(bool) ([]kernel.Feature, error) {
 		return []kernel.Feature{{
 			Name:    "ESP",
 			Lacking: errors.New("no module"),
@@ -148,7 +148,7 @@ func TestAllIsWell(t *testing.T) {
 // root, a finding tells that it was not done.
 func TestKernel(t *testing.T) {
 	h, dir := host(t)
-	h.Probe = func() ([]kernel.Feature, error) {
+	h.Probe = func(bool) ([]kernel.Feature, error) {
 		return []kernel.Feature{
 			{Name: "multipoint GRE", Lacking: rtnl.ErrNoGRE, Without: "nothing works"},
 			{Name: "ESP"},
@@ -168,10 +168,86 @@ func TestKernel(t *testing.T) {
 	want(t, h.Check(parse(t, spokeText)), dir,
 		"kernel: no multipoint GRE, so nothing works: the kernel has no GRE tunnels: load the module",
 		"kernel: net.ipv4.ip_forward is 0: nothing is forwarded (set it to 1 in /etc/sysctl.d)")
-	h.Probe = func() ([]kernel.Feature, error) { return nil, rtnl.ErrNoPermission }
+	h.Probe = func(bool) ([]kernel.Feature, error) { return nil, rtnl.ErrNoPermission }
 	h.Sysctls = func(sysctl.CheckConfig) []sysctl.Advice { return nil }
 	want(t, h.Check(parse(t, spokeText)), dir,
 		"kernel: what it has was not tried: run this as root")
+}
+
+// The probe tries what routers at IPv6 addresses need of the kernel where a tunnel can send over
+// IPv6. What is missing is an error if the tunnel has to send over IPv6, because of its
+// configuration or because a device has no IPv4 address. It is advice if the tunnel may never meet
+// such a router.
+func TestKernelForIPv6(t *testing.T) {
+	const (
+		ebpf = "kernel: no eBPF, so routers at IPv6 addresses cannot be reached; " +
+			"besides, all is slow: no syscall"
+		gre  = "kernel: no GRE over IPv6, so routers at IPv6 addresses cannot be reached: no module"
+		less = "advice: kernel: no eBPF, so all is slow: no syscall"
+	)
+	at6 := strings.Replace(spokeText, "hub.example.net", "2001:db8::2", 1)
+	for _, test := range []struct {
+		name, config string
+		off          bool // IPv6 is switched off in the kernel
+		tried        bool // what routers at IPv6 addresses need
+		want         []string
+	}{
+		{"a device of both IP versions", spokeText, false, true,
+			[]string{"advice: " + ebpf, "advice: " + gre}},
+		{"a device of IPv6 only", strings.Replace(spokeText, "eth0", "eth6", 1), false, true,
+			[]string{"error: " + ebpf, "error: " + gre}},
+		{"a reserve of IPv6 only", strings.Replace(spokeText, `"eth0"`, `["eth1", "eth6"]`, 1),
+			false, true, []string{"error: " + ebpf, "error: " + gre}},
+		{"an NHS at an IPv6 address", at6, false, true,
+			[]string{"error: " + ebpf, "error: " + gre}},
+		{"an IPv6 address", strings.Replace(hubText, "198.51.100.1", "2001:db8::1", 1), false, true,
+			[]string{"error: " + ebpf, "error: " + gre}},
+		{"a device of IPv4 only", strings.Replace(spokeText, "eth0", "eth1", 1), false, false,
+			[]string{less}},
+		{"an IPv4 address", hubText, false, false, []string{less}},
+		{"without IPsec", clearText, false, false, []string{less}},
+		{"IPv6 is off, and nothing needs it", hubText, true, false, []string{less}},
+		{"IPv6 is off, and an NHS has it", at6, true, false, []string{
+			"error: kernel: IPv6 is switched off, " +
+				"so routers at IPv6 addresses cannot be reached: boot it without ipv6.disable=1, " +
+				"or give IPv4 addresses for the underlay and the other routers",
+			"error: " + ebpf,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, _ := host(t)
+			h.IPv6 = func() bool { return !test.off }
+			tried := false
+			h.Probe = func(overIPv6 bool) ([]kernel.Feature, error) {
+				tried = overIPv6
+				all := []kernel.Feature{
+					{
+						Name:    "eBPF",
+						Lacking: errors.New("no syscall"),
+						Without: "all is slow",
+						IPv6:    true,
+					},
+					{Name: "marks", Without: "no NAT", IPsec: true, IPv6: true},
+				}
+				if overIPv6 {
+					all = append(all, kernel.Feature{
+						Name: "GRE over IPv6", Lacking: errors.New("no module"), IPv6: true,
+					})
+				}
+				return all, nil
+			}
+			var got []string
+			for _, f := range h.kernel(parse(t, test.config)) {
+				got = append(got, string(f.Severity)+": "+f.String())
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("want (-), got (+):\n%s", diff)
+			}
+			if tried != test.tried {
+				t.Errorf("the probe tried what IPv6 needs: %t, want %t", tried, test.tried)
+			}
+		})
+	}
 }
 
 // charon's settings are found wherever they are. For each fault, a finding tells what it means and
