@@ -54,7 +54,8 @@ func TestRunbookRegistration(t *testing.T) {
 	rewrite(m.Hub)
 	e.follow("hub# cygnet reload")
 	e.follow("spoke1# cygnet register now")
-	e.follow("spoke1# cygnet status") // well again
+	e.well(m.Spoke1)
+	e.follow("spoke1# cygnet status")
 	e.follow("hub# cygnet bindings")
 	e.end()
 
@@ -68,6 +69,7 @@ func TestRunbookRegistration(t *testing.T) {
 	rewrite(m.Spoke1)
 	e.follow("spoke1# cygnet reload --dry-run")
 	e.follow("spoke1# cygnet reload")
+	e.well(m.Spoke1, m.Spoke2)
 	e.follow("spoke1# cygnet status")
 	e.follow("hub# cygnet bindings")
 	e.end()

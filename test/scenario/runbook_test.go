@@ -95,6 +95,18 @@ func (e *entry) follow(command string) {
 	e.t.Logf("%s# %s\n%s", x.on, x.command, out)
 }
 
+// well awaits that cygnet status on these sites exits with 0, which means that nothing is wrong.
+func (e *entry) well(sites ...*lab.Site) {
+	e.t.Helper()
+	for _, s := range sites {
+		what := fmt.Sprintf("%s: cygnet status on %s exits with 0", e.symptom, s.Name)
+		e.mesh.Await(what, later, func() error {
+			code, out := s.StatusCode()
+			return lab.True(code == 0, "it exits with %d:\n%s", code, out)
+		})
+	}
+}
+
 // lines returns the lines of a text as they are compared, for a difference that people can read.
 func lines(text string) []string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
