@@ -107,6 +107,26 @@ func (e *entry) well(sites ...*lab.Site) {
 	}
 }
 
+// shows awaits that a command of cygnet on a site prints these words, or with want false, none of
+// them.
+func (e *entry) shows(want bool, s *lab.Site, command string, words ...string) {
+	e.t.Helper()
+	what := fmt.Sprintf("%s: cygnet %s on %s has the words %q: %t",
+		e.symptom, command, s.Name, words, want)
+	e.mesh.Await(what, later, func() error {
+		out, err := s.TryCygnet(strings.Fields(command)...)
+		if err != nil {
+			return err
+		}
+		for _, w := range words {
+			if strings.Contains(masked(out), w) != want {
+				return fmt.Errorf("it prints\n%s", out)
+			}
+		}
+		return nil
+	})
+}
+
 // lines returns the lines of a text as they are compared, for a difference that people can read.
 func lines(text string) []string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
