@@ -60,7 +60,7 @@ var rules = []rule{
 		"cygnet/nhrpd/engine/peerid", "cygnet/nhrpd/espstate", "cygnet/nhrpd/eventfeed",
 		"cygnet/nhrpd/explain", "cygnet/nhrpd/filewatch", "cygnet/nhrpd/health",
 		"cygnet/nhrpd/histogram", "cygnet/nhrpd/hostcheck", "cygnet/nhrpd/linklocal",
-		"cygnet/nhrpd/logging", "cygnet/nhrpd/mismatch", "cygnet/nhrpd/notice",
+		"cygnet/nhrpd/logging", "cygnet/nhrpd/mismatch", "cygnet/nhrpd/notice", "cygnet/nhrpd/packet",
 		"cygnet/nhrpd/peername", "cygnet/nhrpd/peeruse", "cygnet/nhrpd/platform",
 		"cygnet/nhrpd/policy", "cygnet/nhrpd/policymark", "cygnet/nhrpd/preflight",
 		"cygnet/nhrpd/pretouch", "cygnet/nhrpd/problem", "cygnet/nhrpd/resolve",
