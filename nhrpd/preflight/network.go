@@ -101,10 +101,10 @@ func (n *network) underlay(i *config.Interface) {
 	}
 	for _, f := range faults {
 		if f.stays {
-			n.add(Warning, i, "%s, so the tunnel cannot send from it: correct or remove its name in underlay",
+			n.add(Warning, i, "%s, so the tunnel cannot use it: correct or remove its name in underlay",
 				f.text)
 		} else {
-			n.add(Advice, i, "%s, and the tunnel cannot send from it until it has %s",
+			n.add(Advice, i, "%s, and the tunnel cannot use it until it has %s",
 				f.text, usable(i))
 		}
 	}
