@@ -3,7 +3,9 @@
 package contrib
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -11,6 +13,8 @@ import (
 
 	"cygnet/test/lab"
 )
+
+const routingPage = "../doc/routing.md"
 
 // design is a routing design of the examples, as one scenario runs it.
 type design struct {
@@ -101,7 +105,7 @@ func TestOSPFNonBroadcast(t *testing.T) {
 			if !strings.Contains(config, "ip ospf priority 10\n") {
 				return config
 			}
-			return config + lab.Snippet(t, "../doc/routing.md", "! OSPF, non-broadcast, on the hub")
+			return config + lab.Snippet(t, routingPage, "! OSPF, non-broadcast, on the hub")
 		},
 	}.run(t)
 }
@@ -115,16 +119,11 @@ func TestOSPFv3(t *testing.T) {
 	}.run(t)
 }
 
-// The same with BIRD on all routers, and with the authentication that doc/routing.md shows.
+// The same with BIRD on the hub.
 func TestOSPFv3ByBIRD(t *testing.T) {
 	design{
 		examples: "ospf6", protocol: "ospf", direct: true, ipv6: true, linkLocal: true,
-		daemons: map[string]string{"hub": "bird", "spoke1": "bird", "spoke2": "bird"},
-		change: func(config string) string {
-			const before = "dead 20;\n"
-			return strings.Replace(config, before,
-				before+lab.Snippet(t, "../doc/routing.md", "authentication cryptographic;"), 1)
-		},
+		daemons: map[string]string{"hub": "bird", "spoke1": "frr", "spoke2": "bird"},
 	}.run(t)
 }
 
@@ -136,13 +135,56 @@ func TestReflectorBothFamilies(t *testing.T) {
 	}.run(t)
 }
 
-// OSPF and OSPFv3 run on one tunnel, by the two examples in one configuration.
+// OSPF and OSPFv3 run on one tunnel, by the two examples in one configuration, with BFD for both
+// and with OSPFv3's own authentication, as doc/routing.md shows them. BFD is five times as slow as
+// there: a guest may stand still for longer than that allows.
 func TestOSPFBothFamilies(t *testing.T) {
-	design{
+	const interval = 1500
+	s := design{
 		examples: "ospf", protocol: "ospf", direct: true, both: true, linkLocal: true,
 		daemons: map[string]string{"hub": "frr", "spoke1": "frr", "spoke2": "frr"},
 		with:    "ospf6",
+		change: func(config string) string {
+			slow := strings.NewReplacer("interval 300", fmt.Sprintf("interval %d", interval))
+			return slow.Replace(lab.Snippet(t, routingPage, "bfd")) + config +
+				lab.Snippet(t, routingPage, "! OSPF, BFD") + lab.Snippet(t, routingPage, "! OSPFv3, BFD") +
+				lab.Snippet(t, routingPage, "! OSPFv3, authentication")
+		},
 	}.run(t)
+	show := func(v any, what string) error {
+		out, err := s.hub.Try("vtysh", "-c", "show "+what+" json")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), v)
+		}
+		if err != nil {
+			return fmt.Errorf("show %s: %w\n%s", what, err, out)
+		}
+		return nil
+	}
+	s.Await("the hub has BFD with both spokes by OSPF and by OSPFv3", 60*time.Second, func() error {
+		var sessions []struct {
+			Peer, Status string
+			Interval     int `json:"transmit-interval"`
+		}
+		if err := show(&sessions, "bfd peers"); err != nil {
+			return err
+		}
+		up := make(map[string]bool)
+		for _, x := range sessions {
+			up[x.Peer] = x.Status == "up" && x.Interval == interval
+		}
+		want := map[string]bool{
+			"10.255.0.11": true, "10.255.0.12": true, "fe80::11": true, "fe80::12": true,
+		}
+		return lab.True(maps.Equal(up, want), "the sessions are %+v", sessions)
+	})
+	var interfaces map[string]struct{ AuthInfo struct{ AuthType string } }
+	if err := show(&interfaces, "ipv6 ospf6 interface gre1"); err != nil {
+		t.Fatal(err)
+	}
+	if have := interfaces["gre1"].AuthInfo.AuthType; have != "manualkey" {
+		t.Errorf("want OSPFv3 authenticated by a manual key, have %q", have)
+	}
 }
 
 // The same over an underlay of IPv6 only: each router replicates what is for groups to devices of
@@ -192,15 +234,18 @@ func (d design) run(t *testing.T) *sites {
 			config = strings.NewReplacer("fd00:255::11", "fd00:255::12", "65011", "65012").
 				Replace(config)
 		}
-		if d.change != nil {
-			config = d.change(config)
-		}
 		daemons := []string{frrDaemons[d.examples]}
 		if d.with != "" {
 			daemons = append(daemons, frrDaemons[d.with])
 			config += strings.NewReplacer("route-map SITE", "route-map SITE6",
 				"prefix-list SITES", "prefix-list SITES6").
 				Replace(own.Replace(read(t, "frr/"+d.with+"-"+role+".conf")))
+		}
+		if d.change != nil {
+			config = d.change(config)
+		}
+		if strings.Contains(config, "bfd profile") {
+			daemons = append(daemons, "bfdd")
 		}
 		switch d.daemons[r.Name] {
 		case "frr":

@@ -17,7 +17,7 @@ const routingPage = "../../doc/routing.md"
 // stand still for longer than that profile allows.
 func bfdProfile(t *testing.T) string {
 	t.Helper()
-	return replace(lab.Snippet(t, routingPage, "bfd"), "interval 300", "interval 1500")
+	return slow(lab.Snippet(t, routingPage, "bfd"))
 }
 
 // bfdSession is a session of BFD as FRR's bfdd shows it.

@@ -98,8 +98,10 @@ func (c *secondHub) spokeConfig(d secondHubDesign, daemon string) string {
 	c.Helper()
 	text := contrib(c, daemon+"/"+d.examples+"-spoke.conf")
 	if !d.ospf() {
-		text += c.snippet(map[string]string{"frr": "!", "bird": "#"}[daemon] +
-			" BGP, a second hub" + c.in("", ", IPv6"))
+		text += c.snippet(map[string]string{
+			"frr":  c.in("! BGP, a second hub", "! BGP, a second hub, IPv6"),
+			"bird": c.in("# BGP, a second hub", "# BGP, a second hub, IPv6"),
+		}[daemon])
 	}
 	if d.examples == "reflector" {
 		text = replace(text, "65011", "65000")
@@ -114,10 +116,9 @@ func (c *secondHub) spokeConfig(d secondHubDesign, daemon string) string {
 // frrConfig adds BFD to a configuration of FRR, and makes OSPF point-to-multipoint.
 func (c *secondHub) frrConfig(d secondHubDesign, text string) string {
 	c.Helper()
-	text = c.slow("bfd") + text
+	text = slow(c.snippet("bfd")) + text
 	if d.ospf() {
-		return text + c.snippet("! OSPF, point-to-multipoint") +
-			"interface gre1\n ip ospf bfd\n ip ospf bfd profile tunnel\nexit\n"
+		return text + c.snippet("! OSPF, point-to-multipoint") + c.snippet("! OSPF, BFD")
 	}
 	var pairs []string
 	for _, group := range []string{"SPOKES", "SPOKES6", "HUB"} {
@@ -127,19 +128,21 @@ func (c *secondHub) frrConfig(d secondHubDesign, text string) string {
 	return replace(text, pairs...)
 }
 
-// birdConfig adds BFD to a configuration of BIRD.
+// birdConfig adds BFD to a configuration of BIRD, and OSPFv3's own authentication.
 func (c *secondHub) birdConfig(text string) string {
 	c.Helper()
-	return replace(text, "dead 20;\n", "dead 20;\n	bfd on;\n",
-		"hold time 30;\n", "hold time 30;\n"+c.snippet("bfd on;")) + c.slow("protocol bfd {")
+	ospf := "dead 20;\n	bfd on;\n"
+	if c.ipv6 {
+		ospf += c.snippet("authentication cryptographic;")
+	}
+	return replace(text, "dead 20;\n", ospf,
+		"hold time 30;\n", "hold time 30;\n"+c.snippet("bfd on;")) +
+		slow(c.snippet("protocol bfd {"))
 }
 
-// slow returns a part of doc/routing.md about BFD, five times as slow: a guest may stand still for
-// longer than that allows.
-func (c *secondHub) slow(first string) string {
-	c.Helper()
-	return replace(c.snippet(first), "interval 300", "interval 1500")
-}
+// slow makes BFD in a configuration five times as slow: a guest may stand still for longer than
+// doc/routing.md allows.
+func slow(config string) string { return replace(config, "interval 300", "interval 1500") }
 
 // snippet returns a part of doc/routing.md.
 func (c *secondHub) snippet(first string) string {
