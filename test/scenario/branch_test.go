@@ -34,7 +34,8 @@ func newBranches(t *testing.T) *branches {
 		IPsec:     slices.Clone(first.IPsec),
 	}
 	second.Interface[0] = `address = "10.255.0.14/24"`
-	second.IPsec[0] = `identity = "branch2.example.net"`
+	first.IPsec[0] = `identity = "branch-11.example.net"`
+	second.IPsec[0] = `identity = "branch-14.example.net"`
 	second.JoinLAN(first.Router, "172.16.1.2/24")
 	first.Host.IP("route replace default via 172.16.1.2")
 	b := &branches{Mesh: m, first: first, second: second, lan: first.LAN.String()}
@@ -75,9 +76,10 @@ func (b *branches) dies(flow *lab.Flow) {
 	b.direct(b.second, later)
 }
 
-// Two routers of one LAN announce it to the hub, which the hub's rules allow. The traffic goes to
-// the first one that came. When that one dies, the second takes its place as soon as dead peer
-// detection tells. The first comes back in reserve, and nothing moves or is lost by that.
+// Two routers of one LAN announce it to the hub, which the rule of doc/routing.md allows. The
+// traffic goes to the first one that came. When that one dies, the second takes its place as soon
+// as dead peer detection tells. The first comes back in reserve, and nothing moves or is lost by
+// that.
 func TestBranchRoutersAnnounce(t *testing.T) {
 	b := newBranches(t)
 	b.Hub.Interface = append(b.Hub.Interface, `accept = ["172.16.0.0/12"]`)
@@ -86,8 +88,11 @@ func TestBranchRoutersAnnounce(t *testing.T) {
 	for s, prefix := range announce {
 		s.UseRoutes("172.16.0.0/12 via 10.255.0.1")
 		s.Interface = append(s.Interface, `announce = ["`+prefix+`"]`)
-		b.Hub.Rules = append(b.Hub.Rules, lab.Rule(s.Name+".example.net", s.Overlay.String(),
-			`announce = ["`+prefix+`"]`))
+	}
+	b.Hub.Rules = []string{
+		lab.Snippet(t, routingPage, "[[interface.gre1.peer]]"),
+		lab.Rule("spoke2.example.net", b.Spoke2.Overlay.String(),
+			`announce = ["`+announce[b.Spoke2]+`"]`),
 	}
 	b.Hub.Start()
 	for _, s := range []*lab.Site{b.Spoke2, b.first} {
@@ -133,18 +138,16 @@ func (b *branches) inReserve(s *lab.Site) {
 }
 
 // Two routers of one LAN speak BGP for it, with the examples for FRR. The hub prefers the first, by
-// the local preference that the second gives what it announces. When the first dies, BGP has the
-// hub send by the second. When the first is back, the hub prefers it again, and so do the other
-// sites as soon as they ask again for their shortcuts.
+// the local preference that the second gives what it announces, as doc/routing.md shows. When the
+// first dies, BGP has the hub send by the second. When the first is back, the hub prefers it again,
+// and so do the other sites as soon as they ask again for their shortcuts.
 func TestBranchRoutersBGP(t *testing.T) {
 	b := newBranches(t)
 	spokeConf := contrib(t, "frr/spoke.conf")
-	inPlace := replace(spokeConf, "10.255.0.11", b.second.Overlay.String(),
-		"  redistribute connected route-map SITE\n",
-		"  redistribute connected route-map SITE\n  neighbor 10.255.0.1 route-map SECOND out\n")
 	configs := map[*lab.Site]string{
 		b.Hub: contrib(t, "frr/hub.conf"), b.first: spokeConf, b.Spoke2: another(spokeConf),
-		b.second: inPlace + "route-map SECOND permit 10\n set local-preference 50\nexit\n",
+		b.second: replace(spokeConf, "10.255.0.11", b.second.Overlay.String()) +
+			lab.Snippet(t, routingPage, "! BGP, the second router of a LAN"),
 	}
 	for _, s := range b.all() {
 		s.Interface = append(s.Interface, `holding_time = "30s"`)
