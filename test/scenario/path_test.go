@@ -14,17 +14,17 @@ import (
 
 // A firewall between two spokes drops ESP in one direction, and lets IKE pass. The SA comes up, and
 // no shortcut: the traffic stays on the hub without a loss. Once the firewall is gone, the shortcut
-// comes, without a loss either. When the firewall comes back while the direct path is in use, the
-// traffic goes back to the hub.
+// comes, without a loss either. When the firewall comes back while the direct path is in use, and
+// drops ESP both ways, the traffic goes back to the hub.
 func TestDirectPathIsProven(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
-	drop := []string{"INPUT", "-s", m.Spoke1.Public.String(), "-p", "esp", "-j", "DROP"}
-	block := func() { m.Spoke2.Iptables(append([]string{"-A"}, drop...)...) }
-	unblock := func() { m.Spoke2.Iptables(append([]string{"-D"}, drop...)...) }
-	block()
+	firewall := func(change string, at, from *lab.Site) {
+		at.Iptables(change, "INPUT", "-s", from.Public.String(), "-p", "esp", "-j", "DROP")
+	}
+	firewall("-A", m.Spoke2, m.Spoke1)
 	begun := time.Now()
 	order := orderOf(m, m.Spoke1, m.Spoke2)
 	flow := order.start(beat)
@@ -33,7 +33,7 @@ func TestDirectPathIsProven(t *testing.T) {
 		t.Errorf("spoke1 sends by %s; want by the hub, since the direct path is cut", via)
 	}
 	order.noneCame([2]int{}, "while the direct path was cut")
-	unblock()
+	firewall("-D", m.Spoke2, m.Spoke1)
 	pathIs(m, m.Spoke1, m.Spoke2, api.PathProven, later)
 	directBothWays(m, later)
 	flow.Back(time.Now(), soon)
@@ -42,11 +42,10 @@ func TestDirectPathIsProven(t *testing.T) {
 			lost, sent, longest)
 	}
 
-	block()
+	firewall("-A", m.Spoke2, m.Spoke1)
+	firewall("-A", m.Spoke1, m.Spoke2)
 	cut, came := time.Now(), order.came()
 	t.Logf("back on the hub after %s", flow.Back(cut, soon).Sub(cut).Round(time.Millisecond))
-	// Spoke1's requests take the hub first, and are answered directly until spoke2 leaves the path
-	// too: spoke1 tells it so.
 	m.Await("both spokes are back on the hub", soon, func() error {
 		for _, s := range []*lab.Site{m.Spoke1, m.Spoke2} {
 			for _, r := range s.Routes("172.16.0.0/12") {
@@ -59,7 +58,8 @@ func TestDirectPathIsProven(t *testing.T) {
 	})
 	order.noneCame(came, "while the direct path was cut again")
 	healed := time.Now()
-	unblock()
+	firewall("-D", m.Spoke2, m.Spoke1)
+	firewall("-D", m.Spoke1, m.Spoke2)
 	pathIs(m, m.Spoke1, m.Spoke2, api.PathProven, later)
 	directBothWays(m, later)
 	flow.Back(time.Now(), soon)
