@@ -142,8 +142,8 @@ func blocks(file, text string) []block {
 	return all
 }
 
-// indented returns the configurations in a document that are indented and not fenced.
-func indented(file, text string) []block {
+// indentedTOML returns the configurations in a document that are indented and not fenced.
+func indentedTOML(file, text string) []block {
 	begins := regexp.MustCompile(`(?m)\A(?:#.*\n)?\[?\[interface\.|\A# in \[interface\.`)
 	var all []block
 	for _, part := range regexp.MustCompile(`(?m)(?:^ {4}.*\n|^\n)+`).FindAllString(text, -1) {
@@ -170,7 +170,7 @@ func TestConfigurationsAreValid(t *testing.T) {
 	}
 	found := map[string]int{}
 	for file, text := range pages(t) {
-		for _, b := range append(blocks(file, text), indented(file, text)...) {
+		for _, b := range append(blocks(file, text), indentedTOML(file, text)...) {
 			if b.language != "toml" || strings.Contains(b.text, "swanctl_connection") {
 				continue
 			}

@@ -17,7 +17,7 @@ import (
 func TestRoutingConfigurationsAreRun(t *testing.T) {
 	run, examples := snippets(t), exampleLines(t)
 	seen := make(map[string]bool)
-	for _, text := range indented(pages(t)["doc/routing.md"]) {
+	for _, text := range codeBlocks(pages(t)["doc/routing.md"]) {
 		first, _, _ := strings.Cut(text, "\n")
 		switch {
 		case strings.HasPrefix(first, "$ "): // what a terminal shows
@@ -33,8 +33,8 @@ func TestRoutingConfigurationsAreRun(t *testing.T) {
 	}
 }
 
-// indented returns the blocks of a page that are indented as code, as lab.Snippet reads them.
-func indented(page string) []string {
+// codeBlocks returns the blocks of a page that are indented as code, as lab.Snippet reads them.
+func codeBlocks(page string) []string {
 	var all []string
 	for _, m := range regexp.MustCompile(`(?m)^\n((?: {4}.*\n)+)`).FindAllStringSubmatch(page, -1) {
 		all = append(all, strings.ReplaceAll("\n"+m[1], "\n    ", "\n")[1:])
