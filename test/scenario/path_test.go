@@ -71,9 +71,12 @@ func TestDirectPathIsProven(t *testing.T) {
 	encrypted(m)
 }
 
-// The underlay loses packets of full size between two spokes. The spoke with the default settings
-// stays on the hub; the other one, with large_packets = "smaller_mtu", has a shortcut with an MTU
-// that passes. When full size passes again, both have shortcuts without an MTU of their own.
+// Packets of full size travel in fragments between two spokes, and a firewall drops the fragments.
+// The spoke with the default settings stays on the hub; the other one, with large_packets =
+// "smaller_mtu", has a shortcut with an MTU that passes. When fragments pass again, both have
+// shortcuts without an MTU of their own. Then the underlay loses long packets as a whole while the
+// shortcuts are in use: the first spoke returns to the hub, the other one gets the MTU again.
+// Packets of full size arrive all the time.
 func TestPathThatLosesLargePackets(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Add(`path_timeout = "1s"`)
@@ -81,25 +84,17 @@ func TestPathThatLosesLargePackets(t *testing.T) {
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
-	drop := []string{
-		"INPUT", "-s", m.Spoke1.Public.String(), "-p", "esp",
-		"-m", "length", "--length", "1300:", "-j", "DROP",
+	m.Spoke1.IP("route add 192.0.2.12/32 dev eth0 src 192.0.2.11 mtu lock 1400")
+	// INPUT sees packets that are whole again.
+	fragments := []string{
+		"PREROUTING", "-t", "raw", "-s", m.Spoke1.Public.String(), "-f", "-j", "DROP",
 	}
-	m.Spoke2.Iptables(append([]string{"-A"}, drop...)...)
+	m.Spoke2.Iptables(append([]string{"-A"}, fragments...)...)
 	begun := time.Now()
 	order := orderOf(m, m.Spoke1, m.Spoke2)
 	flow := order.start(beat)
-	pathIs(m, m.Spoke1, m.Spoke2, api.PathSmall, soon)
-	pathIs(m, m.Spoke2, m.Spoke1, api.PathFailed, soon)
-	m.Await("spoke1 has a shortcut with a smaller MTU", soon, func() error {
-		for _, r := range m.Spoke1.Routes(m.Spoke2.LAN.String()) {
-			if r.Gateway == m.Spoke2.Overlay && r.MTU >= 1100 && r.MTU < 1300 {
-				return nil
-			}
-		}
-		return lab.True(false, "the routes are %+v", m.Spoke1.Routes(m.Spoke2.LAN.String()))
-	})
-	m.Spoke2.Iptables(append([]string{"-D"}, drop...)...)
+	losesLarge(m)
+	m.Spoke2.Iptables(append([]string{"-D"}, fragments...)...)
 	pathIs(m, m.Spoke1, m.Spoke2, api.PathProven, later)
 	pathIs(m, m.Spoke2, m.Spoke1, api.PathProven, later)
 	directBothWays(m, later)
@@ -113,8 +108,50 @@ func TestPathThatLosesLargePackets(t *testing.T) {
 		t.Errorf("%d of %d packets were lost, for at most %s", lost, sent, longest)
 	}
 	order.check()
+
+	m.Spoke2.Iptables("-A", "INPUT", "-s", m.Spoke1.Public.String(), "-p", "esp",
+		"-m", "length", "--length", "1300:", "-j", "DROP")
+	begun = time.Now()
+	losesLarge(m)
+	flow.Back(time.Now(), soon)
+	if sent, lost, longest := flow.Loss(begun); lost > 0 || sent == 0 {
+		t.Errorf("on the way back %d of %d packets were lost, for at most %s", lost, sent, longest)
+	}
+	for i := range order.halves {
+		order.halves[i].checkOrder(m)
+	}
 	alive(m)
 	encrypted(m)
+}
+
+// losesLarge awaits what spokes do about a direct path that loses packets of full size, and that
+// such packets arrive all the same. Spoke1 has large_packets = "smaller_mtu", spoke2 the default.
+func losesLarge(m *lab.Mesh) {
+	m.Helper()
+	pathIs(m, m.Spoke1, m.Spoke2, api.PathSmall, later)
+	pathIs(m, m.Spoke2, m.Spoke1, api.PathFailed, later)
+	m.Await("spoke1 has a shortcut with a smaller MTU, and spoke2 sends by the hub", soon,
+		func() error {
+			if via := m.Spoke2.NextHop(m.Spoke1.Host.Addr); via != m.Hub.Overlay {
+				return fmt.Errorf("spoke2 sends by %s", via)
+			}
+			for _, r := range m.Spoke1.Routes(m.Spoke2.LAN.String()) {
+				if r.Gateway == m.Spoke2.Overlay && r.MTU >= 1100 && r.MTU < 1400 {
+					return nil
+				}
+			}
+			return lab.True(false, "the routes are %+v", m.Spoke1.Routes(m.Spoke2.LAN.String()))
+		})
+	for _, way := range [][2]*lab.Host{
+		{m.Spoke1.Host, m.Spoke2.Host}, {m.Spoke2.Host, m.Spoke1.Host},
+	} {
+		out, err := way[0].Try("ping", "-n", "-c", "3", "-i", "0.2", "-W", "3", "-M", "dont",
+			"-s", "1372", way[1].Addr.String())
+		if err != nil || !contains(out, " 3 received") {
+			m.Errorf("packets of full size from %s to %s: %v\n%s",
+				way[0].Name, way[1].Name, err, out)
+		}
+	}
 }
 
 // The NAT in front of a spoke forgets its mapping to another spoke, which alone talks. What comes
