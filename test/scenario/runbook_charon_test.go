@@ -15,6 +15,9 @@ func TestRunbookCharon(t *testing.T) {
 	m := lab.NewMesh(t)
 	ca := m.Certify()
 	ca.Issue(m.Spoke1.Router, "spoke1.example.net", "--lifetime", "5")
+	rule1, rule2 := lab.Rule("spoke1.example.net", "10.255.0.11"),
+		lab.Rule("spoke2.example.net", "10.255.0.12")
+	m.Hub.Rules = []string{rule1, rule2}
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
@@ -30,10 +33,13 @@ func TestRunbookCharon(t *testing.T) {
 	m.Spoke1.Daemon.Signal(syscall.SIGCONT)
 	registered(m, m.Spoke1, later)
 	e.follow("spoke1# cygnet events")
+	e.well(m.Spoke1)
 	e.follow("spoke1# cygnet status")
 	e.end()
 
 	e = runbook(t, m, "A certificate ends")
+	const certificate = "/etc/swanctl/x509/router.pem"
+	e.shows(true, m.Spoke1, "status", certificate)
 	e.follow("spoke1# cygnet check")
 	ca.Issue(m.Spoke1.Router, "spoke1.example.net", lab.Expired()...)
 	m.Spoke1.Run("swanctl", "--load-creds", "--clear")
@@ -46,6 +52,8 @@ func TestRunbookCharon(t *testing.T) {
 	ca.Issue(m.Spoke1.Router, "spoke1.example.net")
 	e.follow("spoke1# swanctl --load-creds")
 	e.follow("spoke1# cygnet status")
+	e.shows(false, m.Spoke1, "status", certificate)
+	e.well(m.Spoke1)
 	e.end()
 
 	e = runbook(t, m, "A spoke was stolen")
@@ -58,6 +66,12 @@ func TestRunbookCharon(t *testing.T) {
 	e.follow("hub# cygnet peer unblock spoke2.example.net")
 	e.follow("spoke2# cygnet status")
 	e.follow("hub# cygnet events")
+	m.Hub.Rules = []string{rule1}
+	m.Hub.WriteFile(lab.CygnetConfig, 0o640, m.Hub.Config())
+	m.Hub.Cygnet("reload")
+	e.shows(false, m.Hub, "bindings", "spoke2.example.net", "10.255.0.12")
+	e.shows(true, m.Hub, "status", "192.0.2.12 cannot make an SA with this router",
+		"certificate was revoked")
 	e.end()
 	encrypted(m)
 }
