@@ -67,12 +67,13 @@ func TestCharonSettingsAreToldAtStart(t *testing.T) {
 		About: "strongSwan",
 		Text:  "a peer of gre1 that died is noticed after 2m55s",
 	}}
-	New(
+	d := New(
 		filepath.Join(dir, "cygnet.toml"),
 		testConfig(t, []byte(spokeToml), dir),
 		w.platform(),
 		out,
-	).advise()
+	)
+	d.checks.advise(d.config)
 	if !strings.Contains(out.String(),
 		`level=WARN msg="strongSwan: a peer of gre1 that died is noticed after 2m55s"`) {
 		t.Errorf("the log says:\n%s", out)

@@ -70,21 +70,20 @@ type Daemon struct {
 	state      stateKeeper
 	blocks     blocks
 
-	took         *durations
-	happened     *eventfeed.Feed
-	problems     *problem.List
-	mismatches   *mismatch.Watch
-	states       *espstate.Watch
-	clear        *cleargre.Watch
-	certificates *hostcheck.Watch
-	surroundings *hostcheck.Watch
-	file         *filewatch.Watch
+	took       *durations
+	happened   *eventfeed.Feed
+	problems   *problem.List
+	mismatches *mismatch.Watch
+	states     *espstate.Watch
+	clear      *cleargre.Watch
+	checks     checks
+	file       *filewatch.Watch
 
 	protected   chan struct{} // closed when the first protected interface opens
 	protectOnce sync.Once
 
-	// underlayMTU has the last known MTU of each underlay; owned by the goroutine of manage.
-	underlayMTU map[config.Underlay]int
+	mtus     underlayMTUs // owned by the goroutine of manage
+	goodbyes goodbyes
 
 	reload chan reloadRequest // work for the goroutine of manage
 	config *config.Config     // owned by the goroutine of manage
@@ -115,28 +114,35 @@ func New(path string, c *config.Config, p platform.Platform, w io.Writer) *Daemo
 	l.together = logs.Together
 	logs.OnEvent(l.happened.Record)
 	d := &Daemon{
-		path:         path,
-		platform:     p,
-		logs:         logs,
-		log:          logs.Of(logging.Config),
-		started:      now,
-		vici:         c.Daemon.VICISocket,
-		expected:     expected,
-		loop:         l,
-		tables:       tables,
-		strongswan:   strongswan,
-		groups:       l.groups,
-		took:         took,
-		happened:     l.happened,
-		blocks:       blocks{file: statedir.Blocked{Dir: c.Daemon.StateDir}, loop: l},
-		problems:     problem.NewList(),
-		certificates: hostcheck.NewWatch(logs.Of(logging.Config)),
-		surroundings: hostcheck.NewWatch(logs.Of(logging.Config)),
-		protected:    make(chan struct{}),
-		reload:       make(chan reloadRequest),
-		config:       c,
-		runners:      make(map[string]*runner),
-		underlayMTU:  make(map[config.Underlay]int),
+		path:       path,
+		platform:   p,
+		logs:       logs,
+		log:        logs.Of(logging.Config),
+		started:    now,
+		vici:       c.Daemon.VICISocket,
+		expected:   expected,
+		loop:       l,
+		tables:     tables,
+		strongswan: strongswan,
+		groups:     l.groups,
+		took:       took,
+		happened:   l.happened,
+		blocks:     blocks{file: statedir.Blocked{Dir: c.Daemon.StateDir}, loop: l},
+		problems:   problem.NewList(),
+		protected:  make(chan struct{}),
+		reload:     make(chan reloadRequest),
+		config:     c,
+		runners:    make(map[string]*runner),
+	}
+	d.checks = checks{
+		platform: &d.platform, loop: l, log: d.log, vici: d.vici,
+		certificates: hostcheck.NewWatch(d.log), surroundings: hostcheck.NewWatch(d.log),
+	}
+	d.mtus = underlayMTUs{
+		read: p.UnderlayMTU, log: d.log, known: make(map[config.Underlay]int),
+	}
+	d.goodbyes = goodbyes{
+		loop: l, tables: tables, groups: d.groups, strongswan: strongswan, log: d.log,
 	}
 	d.state = stateKeeper{
 		file:     statedir.State{Dir: c.Daemon.StateDir, Uptime: p.Uptime},
@@ -199,8 +205,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.fit(d.config)
-	d.advise()
+	d.mtus.fit(d.config)
+	d.checks.advise(d.config)
 	d.reportObstacles(d.config)
 	d.findTables(d.config)
 	d.logPolicy()
@@ -260,8 +266,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}}.start(ctx, g)
 	task{"interfaces", d.manage}.start(ctx, g)
 	task{"underlay MTU", d.followUnderlays}.start(ctx, g)
-	task{"certificates", d.watchCertificates}.start(ctx, g)
-	task{"surroundings", d.watchSurroundings}.start(ctx, g)
+	task{"certificates", d.checks.watchCertificates}.start(ctx, g)
+	task{"surroundings", d.checks.watchSurroundings}.start(ctx, g)
 	task{"configuration file", d.file.Run}.start(ctx, g)
 	err = g.Wait()
 	d.state.saveLast()
@@ -402,7 +408,7 @@ func (d *Daemon) open(ctx context.Context, g *errgroup.Group, r *runner) error {
 		return err
 	}
 	d.runners[c.Name] = r
-	d.certificates.CheckAgain()
+	d.checks.certificates.CheckAgain()
 	if c.Protected {
 		d.protectOnce.Do(func() { close(d.protected) })
 	}

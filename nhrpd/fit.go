@@ -3,6 +3,8 @@ package nhrpd
 import (
 	"cmp"
 	"context"
+	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -13,38 +15,45 @@ import (
 	"cygnet/nhrpd/logging"
 )
 
+// underlayMTUs fits the MTUs of tunnels to those of their underlays. It runs before the daemon's
+// tasks, and then on the goroutine of manage.
+type underlayMTUs struct {
+	read  func(device string, local netip.Addr) (int, error) // 0: it is not known
+	log   *slog.Logger
+	known map[config.Underlay]int // the last known one of each underlay
+}
+
 // fit gives each interface whose MTU follows the underlay's the MTU that fits now. While the MTU of
 // an underlay is not known, because its device is away, the last known one counts: a PPPoE link
-// that comes back must not change the tunnel twice. It runs before the daemon's tasks, and then on
-// the goroutine of manage.
-func (d *Daemon) fit(c *config.Config) {
+// that comes back must not change the tunnel twice.
+func (u *underlayMTUs) fit(c *config.Config) {
 	for n := range c.Interfaces {
 		i := &c.Interfaces[n]
 		if !i.AutoMTU {
 			continue
 		}
-		i.MTU = i.FitMTU(d.leastUnderlay(i))
+		i.MTU = i.FitMTU(u.least(i))
 	}
 }
 
-// leastUnderlay returns the least MTU of the devices that an interface's tunnel may send from, so
-// that the tunnel's MTU stays when it changes from one to another; 0: none is known.
-func (d *Daemon) leastUnderlay(i *config.Interface) int {
+// least returns the least MTU of the devices that an interface's tunnel may send from, so that the
+// tunnel's MTU stays when it changes from one to another; 0: none is known.
+func (u *underlayMTUs) least(i *config.Interface) int {
 	least := 0
 	for n, device := range append([]string{i.Underlay.Device}, i.Reserve...) {
 		of := config.Underlay{Device: device}
 		if n == 0 {
 			of = i.Underlay
 		}
-		mtu, err := d.platform.UnderlayMTU(of.Device, cmp.Or(of.Address, of.Address6))
+		mtu, err := u.read(of.Device, cmp.Or(of.Address, of.Address6))
 		if err != nil {
-			d.log.Warn("cannot read the MTU of the underlay",
+			u.log.Warn("cannot read the MTU of the underlay",
 				"interface", i.Name, "underlay", of, "error", err)
 		}
 		if mtu > 0 {
-			d.underlayMTU[of] = mtu
+			u.known[of] = mtu
 		}
-		if known := d.underlayMTU[of]; known > 0 && (least == 0 || known < least) {
+		if known := u.known[of]; known > 0 && (least == 0 || known < least) {
 			least = known
 		}
 	}
@@ -66,7 +75,7 @@ func (d *Daemon) followUnderlays(ctx context.Context) error {
 func (d *Daemon) refit(ctx context.Context, g *errgroup.Group) error {
 	next := *d.config
 	next.Interfaces = slices.Clone(next.Interfaces)
-	d.fit(&next)
+	d.mtus.fit(&next)
 	before := d.config
 	d.config = &next
 	for n, c := range next.Interfaces {

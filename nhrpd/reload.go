@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"cygnet/kernel/rtnl"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/config"
 	"cygnet/nhrpd/config/difference"
@@ -19,7 +18,6 @@ import (
 	"cygnet/nhrpd/logging"
 	"cygnet/nhrpd/problem"
 	"cygnet/nhrpd/translate"
-	"cygnet/nhrpd/wait"
 )
 
 // reloadRequest is work for the goroutine of manage, which owns the set of interfaces.
@@ -247,13 +245,13 @@ func (d *Daemon) moveTo(ctx context.Context, g *errgroup.Group, next *config.Con
 		}
 	}
 	d.logs.Configure(next.Log)
-	d.fit(next)
+	d.mtus.fit(next)
 	d.config = next
 	d.reportObstacles(next)
 	d.groups.Assign(next, nil)
 	for name := range d.runners {
 		if d.groups.Moved(name) {
-			d.endSAs(ctx, name)
+			d.goodbyes.endSAs(ctx, name)
 			d.close(ctx, name)
 		}
 	}
@@ -282,7 +280,7 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 		return nil
 	}
 	if before.config.Protected && !c.Protected {
-		d.endSAs(ctx, c.Name)
+		d.goodbyes.endSAs(ctx, c.Name)
 	}
 	d.close(ctx, c.Name)
 	if difference.OtherTunnel(&before.config, &c) {
@@ -296,20 +294,6 @@ func (d *Daemon) adopt(ctx context.Context, g *errgroup.Group, c config.Interfac
 	r := d.newRunner(c)
 	r.startedAnew = true
 	return d.open(ctx, g, r)
-}
-
-// endSAs removes an interface's connections from charon, and waits for the end of its SAs. The
-// connections go first: otherwise a spoke that loses its SA could make a new one at once. What the
-// interface shares with others stays.
-func (d *Daemon) endSAs(ctx context.Context, name string) {
-	group, last := d.groups.Leave(name)
-	if !last {
-		return
-	}
-	if err := d.awaitNoSAs(ctx, group); err != nil {
-		d.log.Warn("some SAs have not ended; their peers find out by dead peer detection",
-			"interface", name, "error", err)
-	}
 }
 
 // canGoOn reports whether a runner can go on unchanged with another configuration of its interface.
@@ -359,10 +343,10 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 		return fmt.Errorf("leave %s: %w", name, api.ErrNoInterface)
 	}
 	d.log.Info("leaving", logging.EventKey, api.EventLeaving, "interface", name)
-	if err := d.sayGoodbye(ctx, name); err != nil {
+	if err := d.goodbyes.say(ctx, name); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
-	d.endSAs(ctx, name)
+	d.goodbyes.endSAs(ctx, name)
 	d.close(ctx, name)
 	defer d.clear.Changed()
 	if err := errors.Join(
@@ -371,81 +355,7 @@ func (d *Daemon) leave(ctx context.Context, name string) error {
 	); err != nil {
 		return fmt.Errorf("leave %s: %w", name, err)
 	}
-	return d.unpin(ctx, name)
-}
-
-// unpin takes back the rules of an interface's underlays. It comes last in a goodbye, since the
-// goodbye itself needs them. It returns an error if the context ends.
-func (d *Daemon) unpin(ctx context.Context, name string) error {
-	done := make(chan struct{})
-	for i := range (translate.UnderlayRules{}) {
-		d.tables.Pin(ruleOwner(name, i), rtnl.Rule{})
-	}
-	for i := range config.MaxReserve + 1 {
-		v4, v6 := uplinkOwners(name, i)
-		d.tables.Pin(v4, rtnl.Rule{})
-		d.tables.Pin(v6, rtnl.Rule{})
-	}
-	d.tables.After(func() { close(done) })
-	return closed(ctx, done)
-}
-
-// sayGoodbye has the engine tell the other routers. It returns when each has acknowledged the
-// goodbye or could not be reached, and the kernel has no neighbours and routes of the interface any
-// more. It returns an error if the context ends first.
-func (d *Daemon) sayGoodbye(ctx context.Context, name string) error {
-	left, done := make(chan struct{}), make(chan struct{})
-	err := d.loop.call(ctx, func(now time.Time) {
-		d.loop.iface(name).left = left
-		d.loop.engine.Handle(now, engine.Leave{Interface: name}, &d.loop.out)
-	})
-	if err != nil {
-		return err
-	}
-	if err := closed(ctx, left); err != nil {
-		return err
-	}
-	// The loop carried out the engine's output before it closed left. So the reconciler has all
-	// changes by now, and After waits until the kernel has them.
-	d.tables.After(func() { close(done) })
-	return closed(ctx, done)
-}
-
-// closed waits until a channel is closed. It returns an error if the context ends first.
-func closed(ctx context.Context, c <-chan struct{}) error {
-	select {
-	case <-c:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// closeTime is how long a goodbye waits for the peers to acknowledge the end of their SAs.
-const closeTime = 5 * time.Second
-
-// awaitNoSAs waits until strongSwan has closed the SAs of a group. It returns an error if SAs are
-// left after closeTime or if strongSwan does not answer.
-func (d *Daemon) awaitNoSAs(ctx context.Context, group string) error {
-	ctx, cancel := context.WithTimeout(ctx, closeTime)
-	defer cancel()
-	for {
-		left := 0
-		for _, sa := range d.strongswan.SAs() {
-			if sa.Interface == group {
-				left++
-			}
-		}
-		switch {
-		case left == 0:
-			return nil
-		case !d.strongswan.Status().Connected:
-			return fmt.Errorf("strongSwan does not answer, and %d SAs are not closed", left)
-		}
-		if !wait.For(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("%d SAs not closed after %s", left, closeTime)
-		}
-	}
+	return d.goodbyes.unpin(ctx, name)
 }
 
 // engineConfig returns the part of the configuration that the engine decides by, with the groups of

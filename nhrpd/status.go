@@ -57,8 +57,8 @@ func (d *Daemon) Status(ctx context.Context) (*api.Status, error) {
 	s.Problems = append(d.problems.All(), status.RefusedProfiles(charon.Refused)...)
 	s.Problems = append(s.Problems, status.Rivals(charon.Rivals)...)
 	status.AddFindings(s, d.platform.Network(&configured))
-	status.AddFindings(s, d.checkSurroundings(&configured, outer))
-	status.AddFindings(s, d.certificates.Findings())
+	status.AddFindings(s, d.checks.around(&configured, outer))
+	status.AddFindings(s, d.checks.certificates.Findings())
 	s.Problems = health.Diagnose(s)
 	return s, nil
 }

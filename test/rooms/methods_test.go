@@ -21,8 +21,6 @@ var larger = []struct {
 	methods int
 	reason  string
 }{
-	{"nhrpd.Daemon", 69, "each request of the API, and each task that lives as long as the " +
-		"daemon, begins with a method of it"},
 	{"nhrpd/config.checker", 77, "each section and key of the file has a method; what all of " +
 		"them keep is the list of faults"},
 	{"test/sim.node", 101, "the model of a host, whose parts act on each other at every step"},
