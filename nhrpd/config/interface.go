@@ -62,7 +62,7 @@ func (c *checker) iface(name string, raw *rawInterface) Interface {
 	if i.AutoMTU {
 		i.MTU = i.FitMTU(UsualUnderlayMTU)
 	}
-	i.Policy = c.rules(raw, &i)
+	i.Policy = peerRules{c.Document, &i}.compile(raw.Peer)
 	c.authorize(raw, &i)
 	c.unboundedOverlay(raw, &i)
 	if i.Shortcut && len(i.NHS) == 0 {

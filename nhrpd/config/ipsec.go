@@ -35,11 +35,11 @@ func (c *checker) protection(raw *rawInterface, i *Interface) {
 
 func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	p := defaultIPsec()
-	p.Identity = c.identity(raw.Identity)
+	p.Identity = identity(c.Document, raw.Identity)
 	if !raw.Identity.Present() {
 		c.Report(raw.At.Key("identity"), "missing; give the IKE identity of this router: identity = \"spoke1.example.net\"")
 	}
-	p.RemoteIdentity = c.identity(raw.RemoteIdentity)
+	p.RemoteIdentity = identity(c.Document, raw.RemoteIdentity)
 	if raw.RemoteIdentity.Set {
 		if id := swanctl.ParseIdentity(raw.RemoteIdentity.V); id.Fault() == "" &&
 			id.PatternFault() != "" {
@@ -54,8 +54,8 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	p.RekeyTime = c.seconds(raw.RekeyTime, p.RekeyTime, 10*time.Second, 7*24*time.Hour)
 	p.ChildRekeyTime = c.seconds(raw.ChildRekeyTime, p.ChildRekeyTime, 10*time.Second,
 		7*24*time.Hour)
-	p.Connection = c.vici(raw.Connection, connectionKeys)
-	p.Child = c.vici(raw.Child, childKeys)
+	p.Connection = viciMaps{c.Document}.convert(raw.Connection, connectionKeys)
+	p.Child = viciMaps{c.Document}.convert(raw.Child, childKeys)
 	if text, ok := p.Child["priority"].(string); ok {
 		if why := swanctl.UnusablePriority(text); why != "" {
 			c.Report(raw.Child.At.Key("priority"), "found %s: %s", document.Quote(text), why)
@@ -70,15 +70,16 @@ func (c *checker) ipsec(raw *rawIPsec) *IPsec {
 	return &p
 }
 
-func (c *checker) identity(v document.Value[string]) string {
+// identity checks an IKE identity.
+func identity(d *document.Document, v document.Value[string]) string {
 	const most = 1024
 	switch {
 	case !v.Set:
 	case !printable(v.V) || len(v.V) > most:
-		c.Report(v.At, "found %s, allowed is an IKE identity such as \"spoke1.example.net\", \"spoke1@example.net\", an address or a distinguished name", document.Quote(v.V))
+		d.Report(v.At, "found %s, allowed is an IKE identity such as \"spoke1.example.net\", \"spoke1@example.net\", an address or a distinguished name", document.Quote(v.V))
 	default:
 		if fault := swanctl.ParseIdentity(v.V).Fault(); fault != "" {
-			c.Report(v.At, "found %s, which %s", document.Quote(v.V), fault)
+			d.Report(v.At, "found %s, which %s", document.Quote(v.V), fault)
 		}
 	}
 	return v.V

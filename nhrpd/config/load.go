@@ -140,7 +140,7 @@ func (c *checker) parse(texts []document.File, of []*hostfile.File) (*Config, er
 		in := raw.Interface[name]
 		cfg.Interfaces = append(cfg.Interfaces, c.iface(name, &in))
 	}
-	c.overlaps(cfg.Interfaces)
+	clashes{c.Document}.among(cfg.Interfaces)
 	if len(cfg.Interfaces) == 0 {
 		c.Warn(nil, "there is no [interface.NAME] table: the daemon has nothing to do")
 	}

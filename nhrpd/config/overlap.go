@@ -8,8 +8,11 @@ import (
 	"cygnet/nhrpd/config/document"
 )
 
-// overlaps checks the interfaces against each other.
-func (c *checker) overlaps(all []Interface) {
+// clashes are the checks of interfaces against each other.
+type clashes struct{ *document.Document }
+
+// among checks all interfaces against each other.
+func (c clashes) among(all []Interface) {
 	for i := range all {
 		for j := range i {
 			c.tunnelClash(&all[j], &all[i])
@@ -23,7 +26,7 @@ func (c *checker) overlaps(all []Interface) {
 
 // tunnelClash refuses two tunnels that cannot be told apart, or cannot have SAs side by side. The
 // kernel tells tunnels on one underlay apart only by their keys.
-func (c *checker) tunnelClash(a, b *Interface) {
+func (c clashes) tunnelClash(a, b *Interface) {
 	if !a.Underlay.overlaps(b.Underlay) {
 		return
 	}
@@ -53,7 +56,7 @@ func (i *Interface) SharesUnderlay(o *Interface) bool {
 // underlayClash refuses two interfaces that are protected on one underlay and whose packets would
 // take different ways. Several underlay devices are no basis for SAs of several tunnels: each
 // tunnel chooses one for itself.
-func (c *checker) underlayClash(a, b *Interface) {
+func (c clashes) underlayClash(a, b *Interface) {
 	at := document.Place{}.Key("interface").Key(b.Name)
 	of := document.Place{}.Key("interface").Key(a.Name)
 	switch {
@@ -70,7 +73,7 @@ func (c *checker) underlayClash(a, b *Interface) {
 // settings. A shared SA can have been made by the settings of one of them only. Of SAs for one key
 // each, charon chooses the settings before it knows the key: the identities and the secrets may
 // differ if no identity fits both.
-func (c *checker) ipsecClash(a, b *Interface) {
+func (c clashes) ipsecClash(a, b *Interface) {
 	if a.IPsec == nil || b.IPsec == nil {
 		return // reported already
 	}
@@ -128,7 +131,7 @@ var ipsecSettings = []struct {
 
 // hostTableClash refuses a table for host routes that another interface forwards by. Its other
 // routes would come before more specific ones elsewhere.
-func (c *checker) hostTableClash(a, b *Interface) {
+func (c clashes) hostTableClash(a, b *Interface) {
 	if a != b && a.HostTable != 0 && a.HostTable == b.Table {
 		c.Report(document.Place{}.Key("interface").Key(a.Name).Key("host_table"),
 			"found %d, which is the table of %s; allowed is one that nothing else uses",
@@ -138,7 +141,7 @@ func (c *checker) hostTableClash(a, b *Interface) {
 
 // overlayClash refuses two interfaces with overlapping prefixes in one routing table, where a
 // prefix can lead to one interface only. Each VRF may have the same overlay.
-func (c *checker) overlayClash(a, b *Interface) {
+func (c clashes) overlayClash(a, b *Interface) {
 	if a.VRF != b.VRF {
 		return
 	}

@@ -10,13 +10,20 @@ import (
 	"cygnet/vici/swanctl"
 )
 
-// rules checks the list [[interface.NAME.peer]], which says which identity may be which router.
-func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
+// peerRules checks the list [[interface.NAME.peer]] of an interface, which says which identity may
+// be which router.
+type peerRules struct {
+	*document.Document
+	of *Interface
+}
+
+// compile checks the rules and makes them ready for use.
+func (c peerRules) compile(raw []rawPeer) *policy.Rules {
 	var rules []policy.Rule
 	var at []document.Place
-	for n := range raw.Peer {
-		if r, ok := c.rule(&raw.Peer[n], i); ok {
-			rules, at = append(rules, r), append(at, raw.Peer[n].Identity.At)
+	for n := range raw {
+		if r, ok := c.rule(&raw[n]); ok {
+			rules, at = append(rules, r), append(at, raw[n].Identity.At)
 		}
 	}
 	compiled := policy.New(rules)
@@ -28,16 +35,16 @@ func (c *checker) rules(raw *rawInterface, i *Interface) *policy.Rules {
 		}
 	}
 	switch {
-	case len(raw.Peer) == 0:
-	case !i.Protected:
-		c.Report(raw.Peer[0].At, "found together with protection = \"none\"; allowed with IPsec only, which proves the identities")
-	case i.IPsec != nil && i.IPsec.Auth == AuthPSK && i.IPsec.PSKFile != "":
-		c.Warn(raw.Peer[0].At, "all routers share the key %s, so whoever has it can claim any identity and the rule for it; use certificates, or a key for each peer", i.IPsec.PSKFile)
+	case len(raw) == 0:
+	case !c.of.Protected:
+		c.Report(raw[0].At, "found together with protection = \"none\"; allowed with IPsec only, which proves the identities")
+	case c.of.IPsec != nil && c.of.IPsec.Auth == AuthPSK && c.of.IPsec.PSKFile != "":
+		c.Warn(raw[0].At, "all routers share the key %s, so whoever has it can claim any identity and the rule for it; use certificates, or a key for each peer", c.of.IPsec.PSKFile)
 	}
 	return compiled
 }
 
-func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
+func (c peerRules) rule(raw *rawPeer) (policy.Rule, bool) {
 	r := policy.Rule{
 		Shortcut: raw.Shortcut.Or(true), Bounded: raw.Announce.Set,
 		Source: c.source(raw.At),
@@ -50,24 +57,24 @@ func (c *checker) rule(raw *rawPeer, i *Interface) (policy.Rule, bool) {
 	case raw.Identity.Set:
 		if r.Identity, err = policy.ParsePattern(raw.Identity.V); err != nil {
 			c.Report(raw.Identity.At, "found %s, which %s; allowed is an identity, one * for any part of it, and captures such as {n} for numbers", document.Quote(raw.Identity.V), err)
-		} else if fault := ruleFault(raw.Identity.V, i); fault != "" {
+		} else if fault := ruleFault(raw.Identity.V, c.of); fault != "" {
 			c.Report(raw.Identity.At, "found %s, %s", document.Quote(raw.Identity.V), fault)
 		} else {
-			c.identity(raw.Identity)
+			identity(c.Document, raw.Identity)
 		}
 	}
 	if !raw.Addresses.Present() {
 		c.Report(raw.At.Key("addresses"), "missing; give the overlay addresses that these peers may have: addresses = [\"10.255.0.{n}\"], or [] for none")
 	}
 	captures := r.Identity.Captures()
-	r.Addresses = c.templates(raw.Addresses, captures, i,
+	r.Addresses = c.templates(raw.Addresses, captures,
 		func(t policy.Template, p netip.Prefix) string {
-			return addressFault(t, p, i)
+			return addressFault(t, p, c.of)
 		})
-	r.Announce = c.templates(raw.Announce, captures, i,
+	r.Announce = c.templates(raw.Announce, captures,
 		func(t policy.Template, p netip.Prefix) string {
 			if t.Literal() {
-				return prefixFault(p, i)
+				return prefixFault(p, c.of)
 			}
 			return ""
 		})
@@ -117,8 +124,8 @@ func nameFault(text string, i *Interface) string {
 
 // templates checks a list of addresses or prefixes with captures, and for each of them one example
 // of what it expands to.
-func (c *checker) templates(
-	v document.Value[[]string], captures []string, i *Interface,
+func (c peerRules) templates(
+	v document.Value[[]string], captures []string,
 	fault func(policy.Template, netip.Prefix) string,
 ) []policy.Template {
 	var list []policy.Template
@@ -130,7 +137,7 @@ func (c *checker) templates(
 			continue
 		}
 		if p, ok := t.Example(); ok {
-			if wrong := cmp.Or(i.familyFault(p.Addr(), "what is"), fault(t, p)); wrong != "" {
+			if wrong := cmp.Or(c.of.familyFault(p.Addr(), "what is"), fault(t, p)); wrong != "" {
 				c.Report(at, "found %s, %s", document.Quote(text), wrong)
 				continue
 			}
@@ -152,7 +159,7 @@ func addressFault(t policy.Template, p netip.Prefix, i *Interface) string {
 }
 
 // source returns the file and line of a place, as FILE:LINE.
-func (c *checker) source(at document.Place) string {
+func (c peerRules) source(at document.Place) string {
 	file, line := c.Where(at)
 	return fmt.Sprintf("%s:%d", file, line)
 }

@@ -24,21 +24,29 @@ func (c *checker) swanctlProfile(raw *rawIPsec, i *Interface) *IPsec {
 		c.Report(raw.SwanctlConnection.At, "found %s, allowed is the name of a connection in %s",
 			document.Quote(p.SwanctlConnection), p.SwanctlConf)
 	}
-	c.refuseOwnProfile(raw)
+	s := ownConnection{c, raw, p}
+	s.refuseOwnProfile()
 	if c.read == nil || !raw.SwanctlConnection.Set {
 		return p
 	}
-	p.Swanctl = c.template(raw, p, swanctl.Tunnel{
+	p.Swanctl = s.template(swanctl.Tunnel{
 		Local: i.Underlay.Address,
 		Apart: i.UnderlayTable != 0 || i.UnderlayVRF != "",
 	})
 	return p
 }
 
+// ownConnection is the use of a connection in the site's own swanctl.conf.
+type ownConnection struct {
+	*checker
+	raw *rawIPsec
+	p   *IPsec
+}
+
 // refuseOwnProfile refuses keys of a profile beside swanctl_connection, since the connection in
 // swanctl.conf has these settings.
-func (c *checker) refuseOwnProfile(raw *rawIPsec) {
-	for _, at := range document.Present(raw) {
+func (c *ownConnection) refuseOwnProfile() {
+	for _, at := range document.Present(c.raw) {
 		switch at.Last() {
 		case "swanctl_connection", "swanctl_conf":
 		case "sa":
@@ -51,15 +59,15 @@ func (c *checker) refuseOwnProfile(raw *rawIPsec) {
 
 // template reads the connection. It reports a fault of the connection with its place in
 // swanctl.conf.
-func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.Template {
-	at := raw.SwanctlConnection.At
-	f, err := swanctl.Load(p.SwanctlConf)
+func (c *ownConnection) template(t swanctl.Tunnel) *swanctl.Template {
+	at := c.raw.SwanctlConnection.At
+	f, err := swanctl.Load(c.p.SwanctlConf)
 	if err != nil {
 		c.Report(at, "%v%s", err, c.legacy())
 		return nil
 	}
 	c.warnOf(f.Warnings())
-	connection, err := f.Connection(p.SwanctlConnection)
+	connection, err := f.Connection(c.p.SwanctlConnection)
 	if err != nil {
 		hint := ""
 		if len(f.Names()) == 0 {
@@ -79,7 +87,7 @@ func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.T
 		for _, o := range made.Obstacles {
 			c.obstacles = append(c.obstacles, o.Error())
 		}
-		c.sharedKeys(f, made, p)
+		c.sharedKeys(f, made)
 	}
 	return made
 }
@@ -87,15 +95,15 @@ func (c *checker) template(raw *rawIPsec, p *IPsec, t swanctl.Tunnel) *swanctl.T
 // sharedKeys adds an obstacle for a connection that authenticates by a shared key, if swanctl
 // cannot load that key or others can read it. This is no error, so the daemon still starts: another
 // program may load the keys, and then none need be in the file.
-func (c *checker) sharedKeys(f *swanctl.File, made *swanctl.Template, p *IPsec) {
+func (c *ownConnection) sharedKeys(f *swanctl.File, made *swanctl.Template) {
 	if !made.PSK {
 		return
 	}
 	keys := f.Keys()
 	if len(keys) == 0 {
 		c.obstacles = append(c.obstacles, fmt.Sprintf("%s: connections.%s: auth = psk, and the file has no key: no peer can be secured; "+
-			"add secrets { ike-dmvpn { secret = … } }, and run swanctl --load-creds", p.SwanctlConf,
-			made.Name))
+			"add secrets { ike-dmvpn { secret = … } }, and run swanctl --load-creds",
+			c.p.SwanctlConf, made.Name))
 	}
 	looked := map[string]bool{}
 	for _, at := range keys {

@@ -32,9 +32,12 @@ var (
 	}
 )
 
-// vici checks a map of further VICI keys and converts it to the three kinds of values that VICI
-// has.
-func (c *checker) vici(v document.Value[map[string]any], kept map[string]string) map[string]any {
+// viciMaps checks the maps of further VICI keys.
+type viciMaps struct{ *document.Document }
+
+// convert checks a map and converts it to the three kinds of values that VICI has. kept are the
+// keys that it may not have, each with the reason.
+func (c viciMaps) convert(v document.Value[map[string]any], kept map[string]string) map[string]any {
 	for _, key := range slices.Sorted(maps.Keys(v.V)) {
 		if why, ok := kept[key]; ok {
 			c.Report(v.At.Key(key), "this key cannot be given here: %s", why)
@@ -43,10 +46,10 @@ func (c *checker) vici(v document.Value[map[string]any], kept map[string]string)
 	if !v.Set {
 		return nil
 	}
-	return c.viciSection(v.At, v.V)
+	return c.section(v.At, v.V)
 }
 
-func (c *checker) viciSection(at document.Place, in map[string]any) map[string]any {
+func (c viciMaps) section(at document.Place, in map[string]any) map[string]any {
 	const longest = 255 // VICI has one byte for the length of a name
 	out := make(map[string]any, len(in))
 	for _, key := range slices.Sorted(maps.Keys(in)) {
@@ -55,21 +58,21 @@ func (c *checker) viciSection(at document.Place, in map[string]any) map[string]a
 				document.Quote(key))
 			continue
 		}
-		if x, ok := c.viciValue(at.Key(key), in[key]); ok {
+		if x, ok := c.value(at.Key(key), in[key]); ok {
 			out[key] = x
 		}
 	}
 	return out
 }
 
-func (c *checker) viciValue(at document.Place, x any) (any, bool) {
+func (c viciMaps) value(at document.Place, x any) (any, bool) {
 	switch x := x.(type) {
 	case map[string]any:
-		return c.viciSection(at, x), true
+		return c.section(at, x), true
 	case []any:
 		items := make([]string, 0, len(x))
 		for i, e := range x {
-			s, ok := c.viciText(at.Element(i), e)
+			s, ok := c.text(at.Element(i), e)
 			if !ok {
 				return nil, false
 			}
@@ -77,12 +80,12 @@ func (c *checker) viciValue(at document.Place, x any) (any, bool) {
 		}
 		return items, true
 	}
-	s, ok := c.viciText(at, x)
+	s, ok := c.text(at, x)
 	return s, ok
 }
 
-// viciText writes a scalar as swanctl.conf does.
-func (c *checker) viciText(at document.Place, x any) (string, bool) {
+// text writes a scalar as swanctl.conf does.
+func (c viciMaps) text(at document.Place, x any) (string, bool) {
 	const longest = 65535
 	switch x := x.(type) {
 	case string:

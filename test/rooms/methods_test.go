@@ -21,8 +21,6 @@ var larger = []struct {
 	methods int
 	reason  string
 }{
-	{"nhrpd/config.checker", 77, "each section and key of the file has a method; what all of " +
-		"them keep is the list of faults"},
 	{"test/sim.node", 101, "the model of a host, whose parts act on each other at every step"},
 	{"test/sim.world", 83, "the model of the network; each kind of fault, and each check of the " +
 		"whole network, is a method"},
