@@ -140,6 +140,10 @@ func (f *fakeTables) Stats() tables.Stats {
 }
 func (f *fakeTables) Settle() { f.world.note("settle") }
 
+func (f *fakeTables) RemoveUnsecured(device string, _ func(netip.Addr) bool) {
+	f.world.note("remove what has no SA from " + device)
+}
+
 // fakeSocket receives what the test puts into in, and keeps what the daemon sends.
 type fakeSocket struct {
 	world  *world

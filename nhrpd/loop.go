@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"cygnet/kernel/nhrpsocket"
+	"cygnet/kernel/xfrm"
 	"cygnet/nhrpd/api"
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/eventfeed"
@@ -273,6 +276,28 @@ func (l *loop) securePeers(now time.Time, ev vici.Event) {
 	if e := translate.EngineEvent(ev); e != nil {
 		l.engine.Handle(now, e, &l.out)
 	}
+	if s, ok := ev.(vici.Snapshot); ok && !l.settled {
+		l.removeUnsecured(s)
+	}
+}
+
+// removeUnsecured has the kernel's tables lose what an earlier run left and nobody wants, where
+// neither charon nor the kernel has an SA with the peer. Such an entry only takes traffic from a
+// way that works. The saved state may lack what came just before the daemon was killed.
+func (l *loop) removeUnsecured(s vici.Snapshot) {
+	if s.InKernel == nil {
+		return
+	}
+	secured := maps.Clone(s.InKernel)
+	for _, p := range s.Peers {
+		if p.Mark == 0 {
+			secured[p.NBMA] = true
+		}
+	}
+	l.tables.RemoveUnsecured(s.Interface, func(nbma netip.Addr) bool {
+		_, stands := xfrm.MarkOf(nbma) // for a peer with a mark or an IPv6 address: until settled
+		return stands || secured[nbma]
+	})
 }
 
 // post hands an event to the loop. If the queue is full, post waits for a place.

@@ -17,6 +17,7 @@ import (
 	"cygnet/nhrpd/engine"
 	"cygnet/nhrpd/engine/peerid"
 	"cygnet/nhrpd/platform"
+	"cygnet/vici"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -95,10 +96,66 @@ func TestRestoredRoutesHaveTheirTables(t *testing.T) {
 	}
 }
 
+// When strongSwan lists the SAs after a start, entries of the earlier run go whose peer has none,
+// in charon or in the kernel. It may not be known what the kernel has: then all stay. The addresses
+// that stand for other peers stay, and so does everything once the daemon has settled.
+func TestEntriesWithoutSAGo(t *testing.T) {
+	listed, inKernel := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	nat := netip.MustParseAddr("192.0.2.4")
+	list := vici.Snapshot{
+		Interface: "gre1",
+		Peers: []vici.Peer{
+			{Interface: "gre1", NBMA: listed},
+			{Interface: "gre1", NBMA: nat, Mark: 1},
+		},
+		InKernel: map[netip.Addr]bool{inKernel: true},
+	}
+	unknown := list
+	unknown.InKernel = nil
+	for _, tt := range []struct {
+		what    string
+		list    vici.Snapshot
+		settled bool
+		asked   bool
+	}{
+		{"a list", list, false, true},
+		{"nobody could read the kernel", unknown, false, false},
+		{"the daemon has settled", list, true, false},
+	} {
+		recorded := &recordedTables{}
+		p := newWorld(t).platform()
+		p.NewTables = func(*slog.Logger, int, func(time.Duration)) platform.Tables {
+			return recorded
+		}
+		l := New("", testConfig(t, []byte(spokeToml), t.TempDir()), p, io.Discard).loop
+		l.settled = tt.settled
+		l.securePeers(time.Now(), tt.list)
+		if asked := recorded.secured != nil; asked != tt.asked {
+			t.Errorf("%s: the tables were asked: %v, want %v", tt.what, asked, tt.asked)
+		}
+		if recorded.secured == nil {
+			continue
+		}
+		for nbma, want := range map[string]bool{
+			listed.String(): true, inKernel.String(): true, nat.String(): false,
+			"192.0.2.9": false, "0.0.0.1": true, "0.254.0.1": true,
+		} {
+			if got := recorded.secured(netip.MustParseAddr(nbma)); got != want {
+				t.Errorf("%s: %s has an SA: %v, want %v", tt.what, nbma, got, want)
+			}
+		}
+	}
+}
+
 // recordedTables records what is wanted of the kernel.
 type recordedTables struct {
 	freeTables
 	changes []tables.Change
+	secured func(netip.Addr) bool // nil: RemoveUnsecured was not called
+}
+
+func (r *recordedTables) RemoveUnsecured(_ string, secured func(netip.Addr) bool) {
+	r.secured = secured
 }
 
 func (r *recordedTables) Want(changes []tables.Change) { r.changes = append(r.changes, changes...) }

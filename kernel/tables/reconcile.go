@@ -43,6 +43,10 @@ type reconciler struct {
 	// rtnl.NeighborKey and rtnl.RouteKey.
 	withdrawn map[any]struct{}
 
+	// secured has, until settled, the function of each device that says to which NBMA addresses
+	// there are SAs; see Tables.RemoveUnsecured.
+	secured map[string]func(nbma netip.Addr) bool
+
 	compared time.Time // when the tables were last compared
 	stats    Stats
 }
@@ -63,6 +67,7 @@ func newReconciler(log *slog.Logger, room int) *reconciler {
 		rule:      make(map[rtnl.RouteKey]rtnl.Rule),
 		absent:    make(map[any]string),
 		withdrawn: make(map[any]struct{}),
+		secured:   make(map[string]func(netip.Addr) bool),
 		stats:     Stats{Failures: make(map[string]uint64), Resyncs: make(map[string]uint64)},
 	}
 }
@@ -82,11 +87,14 @@ func (r *reconciler) work(in inbox, cause string) error {
 	case cause != "":
 	case in.settle && !r.settled:
 		cause = causeSettle
+	case len(in.secured) > 0 && !r.settled:
+		cause = causeUnsecured
 	case in.resync:
 		cause = schedule.CauseAsked
 	}
 	r.settled = r.settled || in.settle
 	r.withdraw(in)
+	maps.Copy(r.secured, in.secured)
 	changes := r.want(in)
 	err := r.connected(func() error {
 		if cause != "" {
@@ -284,11 +292,13 @@ func (r *reconciler) resync(cause string) error {
 		p.deleteRoutes = append(p.deleteRoutes, strayRoutes...)
 		p.deleteRules, p.deleteNeighbors = strayRules, strayNeighbors
 	} else {
+		unsecured := r.unsecured(strayNeighbors)
 		p.deleteNeighbors, _ = split(strayNeighbors, func(n rtnl.Neighbor) bool {
-			return r.isWithdrawn(n.Key())
+			return r.isWithdrawn(n.Key()) || unsecured[n.Key()]
 		})
 		gone, kept := split(strayRoutes, func(route rtnl.Route) bool {
-			return r.isWithdrawn(route.Key())
+			hop := rtnl.NeighborKey{Device: route.Device, Protocol: route.NextHop}
+			return r.isWithdrawn(route.Key()) || unsecured[hop]
 		})
 		p.deleteRoutes = append(p.deleteRoutes, gone...)
 		r.keep(kept)
@@ -305,6 +315,17 @@ func (r *reconciler) resync(cause string) error {
 func (r *reconciler) isWithdrawn(key any) bool {
 	_, withdrawn := r.withdrawn[key]
 	return withdrawn
+}
+
+// unsecured returns those neighbours of an earlier run whose NBMA address has no SA.
+func (r *reconciler) unsecured(left []rtnl.Neighbor) map[rtnl.NeighborKey]bool {
+	unsecured := make(map[rtnl.NeighborKey]bool)
+	for _, n := range left {
+		if secured := r.secured[n.Device]; secured != nil && !secured(n.NBMA) {
+			unsecured[n.Key()] = true
+		}
+	}
+	return unsecured
 }
 
 // split returns the elements for which f returns true, and the others.

@@ -63,6 +63,8 @@ type inbox struct {
 	after     []func()             // see Tables.After
 	resync    bool                 // see Tables.Resync
 	settle    bool                 // see Tables.Settle
+
+	secured map[string]func(netip.Addr) bool // by device; see Tables.RemoveUnsecured
 }
 
 // wish says what is wanted of a neighbour or a route.
@@ -112,6 +114,7 @@ func newInbox() inbox {
 		neighbors: make(map[rtnl.NeighborKey]wish),
 		routes:    make(map[rtnl.RouteKey]wish),
 		pinned:    make(map[string]rtnl.Rule),
+		secured:   make(map[string]func(netip.Addr) bool),
 	}
 }
 
@@ -165,6 +168,14 @@ func (t *Tables) Settle() {
 	t.ask(func(in *inbox) { in.settle = true })
 }
 
+// RemoveUnsecured has Run remove those entries of an earlier run on a device that nobody has wanted
+// yet and that lead to an NBMA address for which secured returns false. The kernel drops what takes
+// such an entry, as long as the device needs IPsec. secured stays in use until Settle or the next
+// call for the device, and runs on Run's goroutine.
+func (t *Tables) RemoveUnsecured(device string, secured func(nbma netip.Addr) bool) {
+	t.ask(func(in *inbox) { in.secured[device] = secured })
+}
+
 // Stats returns a copy of the counters.
 func (t *Tables) Stats() Stats {
 	t.mu.Lock()
@@ -206,7 +217,9 @@ func (t *Tables) reuse(in inbox) {
 		clear(in.neighbors)
 		clear(in.routes)
 		clear(in.pinned)
-		spare.neighbors, spare.routes, spare.pinned = in.neighbors, in.routes, in.pinned
+		clear(in.secured)
+		spare.neighbors, spare.routes = in.neighbors, in.routes
+		spare.pinned, spare.secured = in.pinned, in.secured
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -226,8 +239,9 @@ func (t *Tables) publish(s Stats) {
 const vanishedPause = time.Second
 
 const (
-	causeSettle   = "settle"
-	causeVanished = "entry vanished"
+	causeSettle    = "settle"
+	causeUnsecured = "peers without an SA"
+	causeVanished  = "entry vanished"
 )
 
 // Run keeps the wanted entries in the kernel until ctx ends, and then leaves the kernel as it is.

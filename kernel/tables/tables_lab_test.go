@@ -400,6 +400,49 @@ func TestTablesSettle(t *testing.T) {
 	}
 }
 
+// Before Settle, too, entries of an earlier run go that lead to a peer without an SA and that
+// nobody wants. Those of peers with an SA, wanted ones, those of other devices and of other
+// programs stay.
+func TestUnsecuredEntriesGoBeforeSettle(t *testing.T) {
+	if !kerneltest.OwnNamespace(t) {
+		return
+	}
+	kerneltest.GREDevice(t, "gre1", 1)
+	kerneltest.GREDevice(t, "gre2", 2)
+	for _, left := range []string{
+		"neigh add 10.255.1.2 lladdr 203.0.113.2 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.3 lladdr 203.0.113.3 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.4 lladdr 203.0.113.4 dev gre1 nud permanent protocol 84",
+		"neigh add 10.255.1.5 lladdr 203.0.113.5 dev gre1 nud permanent",
+		"neigh add 10.255.2.4 lladdr 203.0.113.4 dev gre2 nud permanent protocol 84",
+		"route add 172.16.2.0/24 via 10.255.1.2 dev gre1 proto 84 onlink",
+		"route add 172.16.3.0/24 via 10.255.1.3 dev gre1 proto 84 onlink",
+		"route add 172.16.4.0/24 via 10.255.1.4 dev gre1 proto 84 onlink",
+		"route add 172.16.5.0/24 via 10.255.1.5 dev gre1 proto 84 onlink",
+		"route add 172.16.6.0/24 via 10.255.2.4 dev gre2 proto 84 onlink",
+		"route add 172.16.7.0/24 via 10.255.1.4 dev gre1 onlink",
+	} {
+		kerneltest.IP(t, left)
+	}
+	tables := New(kerneltest.Log(t), 0)
+	tables.Want([]Change{ // restored from the saved state
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+	})
+	start(t, tables)
+	settled(tables)
+	tables.RemoveUnsecured("gre1", func(nbma netip.Addr) bool {
+		return nbma == netip.MustParseAddr("203.0.113.3")
+	})
+	settled(tables)
+	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 ", "10.255.1.3 ", "-10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "neigh show dev gre2", "10.255.2.4 ")
+	kerneltest.Shows(t, "route", "172.16.2.0/24", "172.16.3.0/24", "-172.16.4.0/24",
+		"172.16.5.0/24", "172.16.6.0/24", "172.16.7.0/24")
+	if s := tables.Stats(); s.Removed != 2 || s.Resyncs[causeUnsecured] != 1 {
+		t.Errorf("removed %d in %v, want the neighbour and its route", s.Removed, s.Resyncs)
+	}
+}
+
 // Before Settle, too, a withdrawal removes an entry of an earlier run. A withdrawal that comes
 // before the first comparison, or together with a later one, is carried out by that comparison. An
 // entry that is wanted again stays.

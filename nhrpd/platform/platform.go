@@ -129,6 +129,7 @@ type Tables interface {
 	After(f func())
 	Resync()
 	Settle()
+	RemoveUnsecured(device string, secured func(nbma netip.Addr) bool)
 	Stats() tables.Stats
 }
 

@@ -3,9 +3,7 @@
 package scenario
 
 import (
-	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -63,17 +61,10 @@ func TestFaultDaemonEnds(t *testing.T) {
 func (f *faultyMesh) killedWithNewClient() {
 	f.Helper()
 	const spoke3 = `"10.255.0.13"`
-	saved := func() bool {
-		text, err := os.ReadFile(f.Hub.Path("/var/lib/cygnet/state.json"))
-		if err != nil {
-			f.Fatalf("the hub's saved state: %v", err)
-		}
-		return strings.Contains(string(text), spoke3)
-	}
 	f.closed()
 	f.Spoke3.Cygnet("leave")
 	f.Await("the hub has forgotten spoke3", soon, func() error {
-		return lab.True(!saved(), "it is in the saved state")
+		return lab.True(saved(f.Hub, spoke3) != nil, "it is in the saved state")
 	})
 	f.Spoke3.Daemon.Signal(syscall.SIGHUP)
 	f.Await("spoke3 has its tunnel again", soon, func() error {
@@ -85,7 +76,7 @@ func (f *faultyMesh) killedWithNewClient() {
 		return lab.True(f.Hub.Neighbors("gre1")[f.Spoke3.Overlay] == f.Spoke3.Public, "it is not")
 	})
 	f.prompt("the hub has saved it", time.Second, func() error {
-		return lab.True(saved(), "it has not")
+		return saved(f.Hub, spoke3)
 	})
 	f.bystander.Back(time.Now(), soon)
 	killed := time.Now()

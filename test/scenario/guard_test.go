@@ -3,7 +3,6 @@
 package scenario
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -96,8 +95,7 @@ func TestGuardKnowsTheLastAddress(t *testing.T) {
 	s.Interface = s.Interface[:len(s.Interface)-1]
 	s.StartDaemon()
 	m.Await("the address is saved", soon, func() error {
-		state, err := os.ReadFile(s.Path("/var/lib/cygnet/state.json"))
-		return lab.True(contains(string(state), s.NBMA.String()), "%v: %s", err, state)
+		return saved(s, s.NBMA.String())
 	})
 	s.Daemon.Kill()
 

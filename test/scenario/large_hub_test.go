@@ -21,7 +21,7 @@ const manyClients = 10_000
 // interfaces, gre2. Their registrations end in an hour.
 func addClients(m *lab.Mesh) {
 	m.Helper()
-	path := m.Hub.Path("/var/lib/cygnet/state.json")
+	path := m.Hub.Path(savedState)
 	saved, err := os.ReadFile(path)
 	if err != nil {
 		m.Fatalf("%v", err)
@@ -39,7 +39,7 @@ func addClients(m *lab.Mesh) {
 			client(i), nbma, expires)
 		text.WriteByte('\n')
 	}
-	m.Hub.WriteFile("/var/lib/cygnet/state.json", 0o600, text.String())
+	m.Hub.WriteFile(savedState, 0o600, text.String())
 }
 
 // client returns the overlay address of one of the many clients, numbered from 1.

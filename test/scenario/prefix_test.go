@@ -5,9 +5,7 @@ package scenario
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -99,12 +97,7 @@ func TestAnnouncedPrefixesFollowTheSpoke(t *testing.T) {
 	})
 
 	m.Await("the hub has saved what it knows", soon, func() error {
-		saved, err := os.ReadFile(m.Hub.Path("/var/lib/cygnet/state.json"))
-		if err != nil {
-			return err
-		}
-		return lab.True(strings.Contains(string(saved), "172.16.1.0/24"), "the prefix is not in %s",
-			saved)
+		return saved(m.Hub, "172.16.1.0/24")
 	})
 	train := m.Hub.Host.Train(m.Spoke1.Host.Addr, 50*time.Millisecond)
 	m.Hub.Daemon.Kill()

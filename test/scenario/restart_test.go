@@ -3,6 +3,8 @@
 package scenario
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,41 +141,78 @@ func noOrphans(s *lab.Site) error {
 }
 
 // A spoke's charon was stopped while its daemon was away, and the spokes cannot make a new SA with
-// each other. The shortcut that the daemon remembers has no SA: its traffic takes the hub as soon
-// as the spoke is registered. Once the spokes can make an SA, the way is short again.
+// each other. The shortcut of the earlier daemon has no SA: its traffic takes the hub as soon as
+// the spoke is registered, whether the daemon was killed before it saved the shortcut or after.
+// Once the spokes can make an SA, the way is short again.
 func TestShortcutWithoutSATakesTheHub(t *testing.T) {
 	m := lab.NewMesh(t)
 	m.Start()
 	registered(m, m.Spoke1, soon)
 	registered(m, m.Spoke2, soon)
-	shortcut(m)
+	for _, remembered := range []bool{true, false} {
+		t.Logf("the next daemon remembers the shortcut: %v", remembered)
+		shortcut(m)
+		withoutSA(m, remembered)
+		m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
+		if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
+			t.Errorf("without an SA spoke1 sends what is for spoke2's LAN via %s", hop)
+		}
 
+		spokesDial(m, true)
+		train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
+		m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
+		m.Await("so is the other way's", later, func() error { return up(m.Spoke2, m.Spoke1) })
+		train.Stop()
+	}
+	alive(m)
+	encrypted(m)
+}
+
+// withoutSA has spoke1's daemon and charon end and come back while the spokes cannot dial each
+// other, and awaits that spoke1 is registered again. It takes from the next daemon what the earlier
+// one saved, unless that daemon is to remember the shortcut.
+func withoutSA(m *lab.Mesh, remembered bool) {
+	m.Helper()
+	prefix := m.Spoke2.LAN.Masked().String()
+	m.Await("the shortcut is saved", soon, func() error { return saved(m.Spoke1, prefix) })
 	m.Spoke1.Daemon.Kill()
+	if !remembered {
+		if err := os.Remove(m.Spoke1.Path(savedState)); err != nil {
+			m.Fatalf("%v", err)
+		}
+	}
 	m.Spoke1.Charon.Terminate()
 	// The answers of spoke2's LAN have to take the hub, too.
 	m.Await("spoke2 has nothing of its shortcut to spoke1", soon, func() error {
 		return down(m, m.Spoke2, m.Spoke1)
 	})
-	ike := func(change string) {
-		for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
-			s.Iptables(change, "INPUT", "-s", peer.Public.String(), "-p", "udp", "-j", "DROP")
-		}
-	}
-	ike("-A")
+	spokesDial(m, false)
 	m.Spoke1.Charon.Start()
 	m.Spoke1.Daemon.Start()
 	registered(m, m.Spoke1, later)
 	registeredAnew(m, m.Spoke1, soon)
-	m.Spoke1.Host.Ping(m.Spoke2.Host.Addr, 3)
-	if hop := m.Spoke1.NextHop(m.Spoke2.Host.Addr); hop != m.Hub.Overlay {
-		t.Errorf("without an SA spoke1 sends what is for spoke2's LAN via %s", hop)
-	}
+}
 
-	ike("-D")
-	train := m.Spoke1.Host.Train(m.Spoke2.Host.Addr, 50*time.Millisecond)
-	m.Await("the shortcut is back", later, func() error { return up(m.Spoke1, m.Spoke2) })
-	m.Await("so is the other way's", later, func() error { return up(m.Spoke2, m.Spoke1) })
-	train.Stop()
-	alive(m)
-	encrypted(m)
+// spokesDial allows or forbids that the spokes make SAs with each other.
+func spokesDial(m *lab.Mesh, allowed bool) {
+	m.Helper()
+	change := "-A"
+	if allowed {
+		change = "-D"
+	}
+	for s, peer := range map[*lab.Site]*lab.Site{m.Spoke1: m.Spoke2, m.Spoke2: m.Spoke1} {
+		s.Iptables(change, "INPUT", "-s", peer.Public.String(), "-p", "udp", "-j", "DROP")
+	}
+}
+
+// savedState is where a site's daemon saves its state.
+const savedState = "/var/lib/cygnet/state.json"
+
+// saved returns nil if a site's saved state has a text.
+func saved(s *lab.Site, text string) error {
+	state, err := os.ReadFile(s.Path(savedState))
+	if err != nil {
+		return err
+	}
+	return lab.True(strings.Contains(string(state), text), "%s is not in %s", text, state)
 }

@@ -40,7 +40,7 @@ func hubForgets(m *lab.Mesh) {
 	flow := m.Spoke1.Host.Flow(m.Hub.Host.Addr, beat)
 	flow.Back(time.Now(), soon)
 	// The daemon saves a moment after it has registered the spokes.
-	state := m.Hub.Path("/var/lib/cygnet/state.json")
+	state := m.Hub.Path(savedState)
 	m.Await("the hub has saved its state", soon, func() error {
 		_, err := os.Stat(state)
 		return err
