@@ -60,7 +60,7 @@ func (d *Daemon) abandon(ctx context.Context, saved engine.Saved) error {
 			return nil
 		}
 		d.log.Debug("cannot end the IPsec of the last run, trying again", "error", err)
-		if !backoff.Sleep(ctx) {
+		if !wait.For(ctx, backoff.NextBackOff()) {
 			return nil
 		}
 	}

@@ -76,7 +76,7 @@ func (d *Daemon) metrics(c config.Daemon) func(context.Context) error {
 				Remedy: "end what else listens there, or correct metrics in [daemon], " +
 					"then systemctl restart cygnetd",
 			})
-			if !failed.Sleep(ctx) {
+			if !wait.For(ctx, failed.NextBackOff()) {
 				return nil
 			}
 		}

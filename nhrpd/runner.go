@@ -172,7 +172,7 @@ func (r *runner) keepTunnel(ctx context.Context) error {
 		if err := r.loop.call(ctx, func(time.Time) { r.iface.failed(err) }); err != nil {
 			return nil
 		}
-		if !backoff.Sleep(ctx) {
+		if !wait.For(ctx, backoff.NextBackOff()) {
 			return nil
 		}
 	}

@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"time"
 
-	"cygnet/retry"
 	"cygnet/vici/failure"
 	"cygnet/vici/session"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // core is what all parts of the reconciler work with: the link to charon, jobs and timers, and the
@@ -127,13 +128,23 @@ var errGone = errors.New("charon closed the connection: it stopped or was restar
 
 // linkBackoff returns the waits between attempts to reach charon: 0.1 s to 0.3 s. An attempt costs
 // nothing, and a charon that has returned refuses peers until it has our connections again.
-func linkBackoff() retry.Backoff {
-	return retry.Backoff{First: 100 * time.Millisecond, Last: 250 * time.Millisecond, Random: 0.25}
+func linkBackoff() backoff.ExponentialBackOff {
+	return backoff.ExponentialBackOff{
+		InitialInterval:     125 * time.Millisecond,
+		MaxInterval:         250 * time.Millisecond,
+		Multiplier:          2,
+		RandomizationFactor: 0.2,
+	}
 }
 
 // peerBackoff returns the waits between attempts to secure a peer: 1 s to 60 s.
-func peerBackoff() retry.Backoff {
-	return retry.Backoff{First: time.Second, Last: 48 * time.Second, Random: 0.25}
+func peerBackoff() backoff.ExponentialBackOff {
+	return backoff.ExponentialBackOff{
+		InitialInterval:     1125 * time.Millisecond,
+		MaxInterval:         54 * time.Second,
+		Multiplier:          2,
+		RandomizationFactor: 1. / 9, // the longest is a quarter longer than the shortest
+	}
 }
 
 // connect keeps a link to charon until ctx ends.
@@ -161,6 +172,9 @@ func (c *Client) connect(ctx context.Context) {
 		if time.Since(started) > time.Second {
 			wait.Reset()
 		}
-		wait.Sleep(ctx)
+		select {
+		case <-time.After(wait.NextBackOff()):
+		case <-ctx.Done():
+		}
 	}
 }

@@ -318,7 +318,7 @@ func (d *dialler) fail(p *peer, cause failure.Cause, reason string) {
 	p.port = 0
 	d.emit(Failed{p.Key, reason})
 	d.log.Debug("no SA", slog.Any("peer", p.Key), slog.String("reason", reason))
-	wait := p.backoff.Next()
+	wait := p.nextWait()
 	if p.want == InitiateFirst {
 		wait = min(wait, d.times.impatience)
 	}

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"cygnet/retry"
 	"cygnet/vici/failure"
 	"cygnet/vici/peerstate"
 	"cygnet/vici/profile"
 	"cygnet/vici/salist"
 	"cygnet/vici/session"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // peer is what is wanted for a peer and how far that is done. Its entry goes when there is nothing
@@ -45,7 +46,20 @@ type peer struct {
 	port        uint16
 	silentSince time.Time       // when its silence was last reported, or dialledSince
 	cause       *failure.Reason // why the attempt fails; nil: not known
-	backoff     retry.Backoff
+	backoff     backoff.ExponentialBackOff
+	waited      bool // an attempt has waited since the start, or since waits began anew
+}
+
+// nextWait returns the wait before the next attempt: each time longer, up to a limit.
+func (p *peer) nextWait() time.Duration {
+	p.waited = true
+	return p.backoff.NextBackOff()
+}
+
+// resetWaits has the waits before attempts begin anew with the shortest.
+func (p *peer) resetWaits() {
+	p.waited = false
+	p.backoff.Reset()
 }
 
 // pause is the wait before a peer's next attempt. A timer compares its address to learn whether it
@@ -61,7 +75,7 @@ func (p *peer) linkLost() {
 	p.zombieTimer = false
 	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
 	p.left, p.dialledSince = time.Time{}, time.Time{}
-	p.backoff.Reset()
+	p.resetWaits()
 }
 
 // want sets what is wanted for a peer; see [Client.Want].
@@ -84,7 +98,7 @@ func (r *reconciler) want(k Key, w Want) {
 		}
 		p.failure.On(peerstate.Forget)
 		p.dialledSince = time.Time{}
-		p.backoff.Reset()
+		p.resetWaits()
 	}
 	r.step(p)
 }
@@ -162,11 +176,11 @@ func (r *reconciler) lost(p *peer) {
 	switch {
 	case p.moved: // the peer has nothing to do with it
 	case time.Since(p.upSince) >= r.times.lasting:
-		p.backoff.Reset()
-	case p.backoff.Fresh():
-		p.backoff.Next()
+		p.resetWaits()
+	case !p.waited:
+		p.nextWait()
 	default:
-		wait = p.backoff.Next()
+		wait = p.nextWait()
 	}
 	p.moved = false
 	r.dialler.pauseFor(p, wait)

@@ -35,7 +35,9 @@ func (s *ebpfPath) followRedirects(ctx context.Context, f func(Redirect)) {
 			return
 		}
 		s.log.Warn("reading redirects failed, trying again", "error", err)
-		if !backoff.Sleep(ctx) {
+		select {
+		case <-time.After(backoff.NextBackOff()):
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -239,7 +239,7 @@ func (ls *Links) Run(ctx context.Context) error {
 			audit = err != nil
 			switch {
 			case err != nil:
-				next.Set(backoff.Next(), schedule.CauseRetry)
+				next.Set(backoff.NextBackOff(), schedule.CauseRetry)
 			case more > 0:
 				backoff.Reset()
 				next.Set(more, schedule.CauseAsked)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"cygnet/kernel/schedule"
-	"cygnet/retry"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/net/bpf"
@@ -46,20 +45,22 @@ func monitor(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan N
 	}
 	notices := make(chan Notice, 64)
 	go func() {
-		wait := retry.Backoff{First: 50 * time.Millisecond, Last: 15 * time.Second, Random: 1}
+		backoff := schedule.Backoff()
 		for ctx.Err() == nil {
 			if conn != nil {
 				readMonitor(ctx, conn, notices)
 				conn.Close()
 			}
-			if ctx.Err() != nil || !wait.Sleep(ctx) {
+			select {
+			case <-time.After(backoff.NextBackOff()):
+			case <-ctx.Done():
 				return
 			}
 			if conn, err = openMonitor(cfg); err != nil {
 				log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
 				continue
 			}
-			wait.Reset()
+			backoff.Reset()
 			deliver(ctx, notices, Notice{Lost: true})
 		}
 	}()
@@ -77,7 +78,9 @@ func Listen(ctx context.Context, log *slog.Logger, cfg MonitorConfig) (<-chan No
 			return notices, err
 		}
 		log.Warn("cannot listen to the kernel's notifications, trying again", "error", err)
-		if !backoff.Sleep(ctx) {
+		select {
+		case <-time.After(backoff.NextBackOff()):
+		case <-ctx.Done():
 			return nil, nil
 		}
 	}

@@ -6,7 +6,7 @@ package schedule
 import (
 	"time"
 
-	"cygnet/retry"
+	"github.com/cenkalti/backoff/v5"
 )
 
 // When a reconciler compares again.
@@ -20,8 +20,13 @@ const (
 
 // Backoff returns the waits of a reconciler after a failure: 0.1 s to 0.2 s at first, 15 s to 30 s
 // at last.
-func Backoff() *retry.Backoff {
-	return &retry.Backoff{First: 100 * time.Millisecond, Last: 15 * time.Second, Random: 1}
+func Backoff() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval:     150 * time.Millisecond,
+		MaxInterval:         22500 * time.Millisecond,
+		Multiplier:          2,
+		RandomizationFactor: 1. / 3,
+	}
 }
 
 // The causes of a comparison. The statistics and the log show them.

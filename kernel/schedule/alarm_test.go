@@ -36,7 +36,7 @@ func TestBackoff(t *testing.T) {
 		200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000,
 	} {
 		most *= time.Millisecond
-		if d := b.Next(); d < most/2 || d > most {
+		if d := b.NextBackOff(); d < most/2 || d > most {
 			t.Errorf("want between %v and %v, have %v", most/2, most, d)
 		}
 	}

@@ -285,7 +285,7 @@ func (t *Tables) Run(ctx context.Context) error {
 			t.log.Warn("cannot bring the kernel's tables in step, trying again", "error", err)
 		}
 		if err != nil || r.stats.Failing > 0 {
-			next.Set(backoff.Next(), schedule.CauseRetry)
+			next.Set(backoff.NextBackOff(), schedule.CauseRetry)
 			return nil
 		}
 		backoff.Reset()

@@ -70,7 +70,7 @@ func Keep(ctx context.Context, notices <-chan rtnl.Notice, concerns func(rtnl.No
 			err := compare(next.Fired())
 			last = time.Now()
 			if err != nil {
-				next.Set(backoff.Next(), schedule.CauseRetry)
+				next.Set(backoff.NextBackOff(), schedule.CauseRetry)
 				continue
 			}
 			backoff.Reset()

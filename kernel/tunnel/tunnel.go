@@ -243,7 +243,7 @@ func (t *Tunnel) Run(ctx context.Context, changed func(State)) error {
 			backoff.Reset()
 			lastError = ""
 		} else {
-			wait = backoff.Next()
+			wait = backoff.NextBackOff()
 			if err.Error() != lastError {
 				t.log.Warn("the tunnel is not as it should be, trying again", "error", err)
 				lastError = err.Error()

@@ -73,7 +73,7 @@ func Routes(ctx context.Context, log *slog.Logger, tables []uint32, f func(Route
 			cause := next.Fired()
 			if err := m.read(); err != nil {
 				log.Warn("cannot read the routing tables, trying again", "error", err)
-				next.Set(backoff.Next(), schedule.CauseRetry)
+				next.Set(backoff.NextBackOff(), schedule.CauseRetry)
 				continue
 			}
 			log.Debug("read the routing tables", "cause", cause)

@@ -18,9 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sys/unix"
-
-	"cygnet/retry"
 )
 
 // Handler gets what an authorizer says. Its methods may wait, until ctx ends at most; the client
@@ -113,7 +112,11 @@ func (c *Client) State() State {
 
 // Run keeps a connection to the authorizer until the context ends.
 func (c *Client) Run(ctx context.Context) error {
-	failed := retry.Backoff{First: 200 * time.Millisecond, Last: 10 * time.Second}
+	failed := backoff.ExponentialBackOff{
+		InitialInterval: 200 * time.Millisecond,
+		MaxInterval:     10 * time.Second,
+		Multiplier:      2,
+	}
 	for ctx.Err() == nil {
 		socket := c.take()
 		if socket == "" {
@@ -123,7 +126,7 @@ func (c *Client) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		err := c.talk(ctx, socket, &failed)
+		err := c.talk(ctx, socket, failed.Reset)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -132,12 +135,13 @@ func (c *Client) Run(ctx context.Context) error {
 			c.disconnected("")
 			continue
 		}
-		if failed.Fresh() {
+		wait := failed.NextBackOff()
+		if wait == failed.InitialInterval { // the first failure since it worked
 			c.log.Warn("no connection to the authorizer: new routers get the default of authorize_default; trying again",
 				"socket", socket, "error", err)
 		}
 		c.disconnected(err.Error())
-		c.pause(ctx, failed.Next())
+		c.pause(ctx, wait)
 	}
 	return nil
 }
@@ -193,8 +197,9 @@ func (c *Client) disconnected(why string) {
 }
 
 // talk connects to the authorizer, and then writes questions and reads answers until that fails,
-// the context ends or there is another socket. It returns why it ended.
-func (c *Client) talk(ctx context.Context, socket string, failed *retry.Backoff) error {
+// the context ends or there is another socket. It calls answered after each line that it can use,
+// and returns why it ended.
+func (c *Client) talk(ctx context.Context, socket string, answered func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	conn, err := dial(ctx, socket)
@@ -209,7 +214,7 @@ func (c *Client) talk(ctx context.Context, socket string, failed *retry.Backoff)
 	c.log.Info("connected to the authorizer", "socket", socket)
 	tasks.Go(func() { cancel(c.write(ctx, conn, lines)) })
 	c.handler.Connected(ctx)
-	err = c.read(ctx, conn, failed)
+	err = c.read(ctx, conn, answered)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -235,8 +240,8 @@ func (c *Client) write(ctx context.Context, conn net.Conn, lines <-chan []byte) 
 	}
 }
 
-// read hands on what the authorizer says until the connection ends.
-func (c *Client) read(ctx context.Context, conn net.Conn, failed *retry.Backoff) error {
+// read hands on what the authorizer says until the connection ends, and calls answered each time.
+func (c *Client) read(ctx context.Context, conn net.Conn, answered func()) error {
 	in := bufio.NewReaderSize(conn, MaxLine)
 	for bad := 0; ; {
 		data, err := in.ReadSlice('\n')
@@ -268,7 +273,7 @@ func (c *Client) read(ctx context.Context, conn net.Conn, failed *retry.Backoff)
 			c.handler.Recheck(ctx, recheck)
 		}
 		bad = 0
-		failed.Reset()
+		answered()
 	}
 }
 

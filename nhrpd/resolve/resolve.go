@@ -47,7 +47,7 @@ func Follow(
 				return nil
 			}
 			log.Warn("cannot resolve the NHS's name; trying again", "nhs", name, "error", err)
-			if !backoff.Sleep(ctx) {
+			if !wait.For(ctx, backoff.NextBackOff()) {
 				return nil
 			}
 			continue

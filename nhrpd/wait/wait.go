@@ -1,12 +1,12 @@
-// Package wait has the two ways in which the daemon's tasks wait: for a length of time, and for the
-// next attempt at something that failed. Both end with the context.
+// Package wait has how the daemon's tasks wait: for a length of time, which ends with the context,
+// and how long for the next attempt at something that failed.
 package wait
 
 import (
 	"context"
 	"time"
 
-	"cygnet/retry"
+	"github.com/cenkalti/backoff/v5"
 )
 
 // For waits for d. It returns false if the context ends first.
@@ -23,4 +23,10 @@ func For(ctx context.Context, d time.Duration) bool {
 
 // Backoff returns the waits between the attempts at something that fails: one second at first, then
 // twice as long each time, a minute at most.
-func Backoff() *retry.Backoff { return &retry.Backoff{First: time.Second, Last: time.Minute} }
+func Backoff() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval: time.Second,
+		MaxInterval:     time.Minute,
+		Multiplier:      2,
+	}
+}

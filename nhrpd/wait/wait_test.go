@@ -10,25 +10,16 @@ import (
 // The tries of something that fails are a second apart at first, then twice as long each time, a
 // minute at most. After a success they begin anew.
 func TestBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := Backoff()
-		delay := func() time.Duration {
-			begun := time.Now()
-			if !b.Sleep(t.Context()) {
-				t.Fatal("the wait ended early")
-			}
-			return time.Since(begun)
+	b := Backoff()
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		if got := b.NextBackOff(); got != want*time.Second {
+			t.Errorf("wait %d: want %v, have %v", i+1, want*time.Second, got)
 		}
-		for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-			if got := delay(); got != want*time.Second {
-				t.Errorf("wait %d: want %v, took %v", i+1, want*time.Second, got)
-			}
-		}
-		b.Reset()
-		if got := delay(); got != time.Second {
-			t.Errorf("after a success: want 1s, took %v", got)
-		}
-	})
+	}
+	b.Reset()
+	if got := b.NextBackOff(); got != time.Second {
+		t.Errorf("after a success: want 1s, have %v", got)
+	}
 }
 
 // The end of the context ends a wait.

@@ -70,7 +70,9 @@ var rules = []rule{
 		"golang.org/x/sync/errgroup",
 	}},
 	{"cygnet/nhrpd/api", nil},
-	{"cygnet/nhrpd/authorizer", []string{"cygnet/retry", "golang.org/x/sys/..."}},
+	{"cygnet/nhrpd/authorizer", []string{
+		"github.com/cenkalti/backoff/v5", "golang.org/x/sys/...",
+	}},
 	{"cygnet/nhrpd/cleargre", []string{
 		"cygnet/kernel/datapath", "cygnet/kernel/fence", "cygnet/kernel/tunnel",
 		"cygnet/kernel/xfrm", "cygnet/nhrpd/api", "cygnet/nhrpd/wait",
@@ -276,12 +278,11 @@ var rules = []rule{
 		"cygnet/nhrpd/config", "cygnet/nhrpd/engine", "cygnet/nhrpd/engine/peerid",
 		"cygnet/nhrpd/linklocal", "cygnet/vici", "cygnet/vici/profile",
 	}},
-	{"cygnet/nhrpd/wait", []string{"cygnet/retry"}},
-	{"cygnet/retry", nil},
+	{"cygnet/nhrpd/wait", []string{"github.com/cenkalti/backoff/v5"}},
 	{"cygnet/vici", []string{
-		"cygnet/retry", "cygnet/vici/failure", "cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate",
+		"cygnet/vici/failure", "cygnet/vici/ike", "cygnet/vici/message", "cygnet/vici/peerstate",
 		"cygnet/vici/profile", "cygnet/vici/rival", "cygnet/vici/salist", "cygnet/vici/session",
-		"github.com/strongswan/govici/...",
+		"github.com/cenkalti/backoff/v5", "github.com/strongswan/govici/...",
 	}},
 	{"cygnet/vici/failure", []string{"cygnet/vici/ike", "cygnet/vici/message"}},
 	{"cygnet/vici/rival", []string{"cygnet/vici/ike"}},
@@ -296,7 +297,8 @@ var rules = []rule{
 		"github.com/strongswan/govici/...",
 	}},
 	{"cygnet/vici/session", []string{
-		"cygnet/retry", "cygnet/vici/message", "github.com/strongswan/govici/...",
+		"cygnet/vici/message", "github.com/cenkalti/backoff/v5",
+		"github.com/strongswan/govici/...",
 	}},
 	{"cygnet/vici/message", []string{"github.com/strongswan/govici/..."}},
 	{"cygnet/vici/swanctl", nil},
@@ -334,10 +336,10 @@ var rules = []rule{
 		"cygnet/kernel/sysctl", "cygnet/kernel/tc", "cygnet/kernel/xfrm", "golang.org/x/sys/unix",
 	}},
 	{"cygnet/kernel/rtnl", []string{
-		"cygnet/kernel/schedule", "cygnet/retry", "github.com/mdlayher/netlink",
+		"cygnet/kernel/schedule", "github.com/mdlayher/netlink",
 		"golang.org/x/net/bpf", "golang.org/x/sys/unix",
 	}},
-	{"cygnet/kernel/schedule", []string{"cygnet/retry"}},
+	{"cygnet/kernel/schedule", []string{"github.com/cenkalti/backoff/v5"}},
 	{"cygnet/kernel/sysctl", []string{"golang.org/x/sys/unix"}},
 	{"cygnet/kernel/tables", []string{
 		"cygnet/kernel/rtnl", "cygnet/kernel/schedule", "github.com/mdlayher/netlink",

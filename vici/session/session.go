@@ -9,9 +9,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	govici "github.com/strongswan/govici/vici"
 
-	"cygnet/retry"
 	"cygnet/vici/message"
 )
 
@@ -70,7 +70,12 @@ func (d Dialer) Connect(ctx context.Context) (*Session, error) {
 func (d Dialer) reconnect(ctx context.Context, timeout time.Duration) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	wait := retry.Backoff{First: 10 * time.Millisecond, Last: time.Second, Random: 0.25}
+	wait := backoff.ExponentialBackOff{
+		InitialInterval:     10 * time.Millisecond,
+		MaxInterval:         time.Second,
+		Multiplier:          2,
+		RandomizationFactor: 0.25,
+	}
 	for {
 		s, err := d.Connect(ctx)
 		if err == nil {
@@ -80,7 +85,9 @@ func (d Dialer) reconnect(ctx context.Context, timeout time.Duration) (*Session,
 			// Nobody listens: the backlog is not the reason.
 			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
-		if !wait.Sleep(ctx) {
+		select {
+		case <-time.After(wait.NextBackOff()):
+		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 	}
