@@ -128,7 +128,7 @@ type times struct {
 	withhold     time.Duration // for a second SA to come up, before the first is reported
 	withholdPoll time.Duration // between polls for it, and from its coming up to that report
 	outdated     time.Duration // for a new SA, before one with algorithms of before is closed
-	zombie       time.Duration // from a peer's newest SA until its older ones are taken for dead
+	dead         time.Duration // from a peer's newest SA until its older ones are taken for dead
 	proof        time.Duration // after a stall: for a peer to prove its SA, before it is dialled
 
 	// What charon has loaded and listed.
@@ -159,7 +159,7 @@ var defaultTimes = times{
 	withhold:     10 * time.Second,
 	withholdPoll: 100 * time.Millisecond,
 	outdated:     10 * time.Second,
-	zombie:       10 * time.Second,
+	dead:         10 * time.Second,
 	proof:        500 * time.Millisecond,
 	connections:  10 * time.Second,
 	comparison:   time.Minute,

@@ -77,7 +77,7 @@ func (d *duplicates) closeDuplicates(p *peer) {
 			slog.Uint64("ike-id", uint64(sa.ID)))
 		d.terminate(sa.ID)
 	}
-	d.closeZombies(p, sas, applied)
+	d.closeDead(p, sas, applied)
 }
 
 // handOver rekeys the SA that stays, so that both ends send through it, before others are closed.
@@ -132,18 +132,18 @@ func (d *duplicates) awaitHandOver(p *peer, id, child uint32, until time.Time) {
 	})
 }
 
-// closeZombies closes SAs that neither end has closed as a duplicate in good time. A peer whose
+// closeDead closes SAs that neither end has closed as a duplicate in good time. A peer whose
 // charon was killed has lost its SAs and dials anew: then only the newest SA is there at both ends.
 // Dead peer detection does not find the others, since charon takes traffic through the newest SA
 // for a sign of life of all. Nobody would answer their deletion, so charon forgets them at once.
 // If their initiator still has one of them, charon's message tells it that the SA is closed.
-func (d *duplicates) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
+func (d *duplicates) closeDead(p *peer, sas []*SA, applied *appliedProfile) {
 	dead, newest := superseded(sas, applied.Accepts)
 	if len(dead) == 0 {
 		return
 	}
-	if rest := d.times.zombie - time.Since(newest); rest > 0 {
-		d.watchZombies(p, max(rest, d.times.duplicate))
+	if rest := d.times.dead - time.Since(newest); rest > 0 {
+		d.watchDead(p, max(rest, d.times.duplicate))
 		return
 	}
 	for _, sa := range dead {
@@ -153,15 +153,15 @@ func (d *duplicates) closeZombies(p *peer, sas []*SA, applied *appliedProfile) {
 	}
 }
 
-// watchZombies calls closeDuplicates again later. New duplicates that come meanwhile do not wait
+// watchDead calls closeDuplicates again later. New duplicates that come meanwhile do not wait
 // for that.
-func (d *duplicates) watchZombies(p *peer, rest time.Duration) {
-	if p.zombieTimer {
+func (d *duplicates) watchDead(p *peer, rest time.Duration) {
+	if p.deadTimer {
 		return
 	}
-	p.zombieTimer = true
+	p.deadTimer = true
 	d.after(rest, func() {
-		p.zombieTimer = false
+		p.deadTimer = false
 		if !p.duplicates.TimerRuns() {
 			d.closeDuplicates(p)
 		}

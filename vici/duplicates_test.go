@@ -27,7 +27,7 @@ func TestLosers(t *testing.T) {
 		{"this end's is lower", []*SA{sa(1, 10, true, "a"), sa(2, 20, false, "a")}, nil},
 		{"this end's is higher", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a")}, []uint32{1}},
 		{"both this end's", []*SA{sa(1, 30, true, "a"), sa(2, 20, true, "a")}, []uint32{1}},
-		// TestZombies shows what becomes of the other one.
+		// TestDeadSAs shows what becomes of the other one.
 		{"both the peer's", []*SA{sa(1, 30, false, "a"), sa(2, 20, false, "a")}, nil},
 		{"three", []*SA{sa(1, 30, true, "a"), sa(2, 20, false, "a"), sa(3, 25, true, "a")},
 			[]uint32{1, 3}},
@@ -68,7 +68,7 @@ func TestDuplicatesAreClosed(t *testing.T) {
 // If neither end closes an older SA as a duplicate, the peer has lost it, whichever end made it.
 // The client destroys it ten seconds after the newest SA came. It leaves the SAs of other
 // identities and of other ports at that address.
-func TestZombies(t *testing.T) {
+func TestDeadSAs(t *testing.T) {
 	for _, initiator := range []string{"no", "yes"} {
 		bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 			eventsNow(c)
@@ -163,7 +163,7 @@ func TestHandOverBeforeTheClose(t *testing.T) {
 // While the client waits before it destroys SAs that the peer has lost, both ends may dial at the
 // same time again. The client closes those duplicates without delay, and still destroys the older
 // SA.
-func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
+func TestDuplicatesWhileDeadSAsAreWatched(t *testing.T) {
 	bubble(t, func(t *testing.T, f *fakeCharon, c *Client) {
 		eventsNow(c)
 		f.do(func(f *fakeCharon) {
@@ -190,7 +190,7 @@ func TestDuplicatesWhileZombiesAreWatched(t *testing.T) {
 
 // Duplicates have their two seconds also when the timer for older SAs ends in that time, be they of
 // the same peer or of one whose entry was dropped.
-func TestDuplicatesWhenTheZombieTimerEnds(t *testing.T) {
+func TestDuplicatesWhenTheDeadTimerEnds(t *testing.T) {
 	for name, forgotten := range map[string]bool{"the same peer": false,
 		"an earlier peer": true} {
 		t.Run(name, func(t *testing.T) {

@@ -34,9 +34,9 @@ type peer struct {
 	failure    peerstate.Failure // the last one
 	duplicates peerstate.Duplicates
 
-	zombieTimer bool         // a timer runs after which SAs that it lost are closed
-	withheld    *withholding // its SA is not reported yet; nil: none is withheld
-	renewal     *renewal     // the check of its SAs after a stall; nil: there is none
+	deadTimer bool         // a timer runs after which SAs that it lost are closed
+	withheld  *withholding // its SA is not reported yet; nil: none is withheld
+	renewal   *renewal     // the check of its SAs after a stall; nil: there is none
 
 	attempt      *attempt  // while dialling is Attempting
 	left         time.Time // when an attempt was left, with which charon goes on; zero: none was
@@ -72,7 +72,7 @@ func (p *peer) linkLost() {
 	p.dialling.On(peerstate.LinkLost)
 	p.failure.On(peerstate.Forget)
 	p.duplicates.On(peerstate.Reset)
-	p.zombieTimer = false
+	p.deadTimer = false
 	p.attempt, p.pause, p.withheld, p.renewal = nil, nil, nil, nil
 	p.left, p.dialledSince = time.Time{}, time.Time{}
 	p.resetWaits()

@@ -76,7 +76,7 @@ func (c *Client) Probe(spis []uint32) {
 // deletes it, except where that end was not heard for so long, after its charon was stopped, that
 // it has given up by the time of the answer. Then the IKE_SA would stay for hours, without a child.
 func (r *repairs) watchReplaced(id uint32) {
-	r.after(r.times.zombie, func() {
+	r.after(r.times.dead, func() {
 		r.do(func(ctx context.Context, s *session.Session) error {
 			found, err := salist.List(ctx, s, r.times.command, "ike-id",
 				strconv.FormatUint(uint64(id), 10))
