@@ -16,6 +16,7 @@ import (
 type FRR struct {
 	router  *Router
 	name    string // of the daemon that commands go to; empty: to all
+	boot    func() // starts the daemons, and waits until they answer
 	running []*Process
 }
 
@@ -29,16 +30,21 @@ func (r *Router) FRR(daemon, config string) *FRR {
 	if err := f.ownDirectories(); err != nil {
 		r.net.Fatalf("FRR on %s: %v", r.Name, err)
 	}
-	f.daemon("zebra", "-f", "/dev/null")
-	r.net.Await("zebra on "+r.Name+" answers", 20*time.Second, func() error {
-		_, err := r.Try("vtysh", "-c", "show version")
-		return err
-	})
-	f.daemon(daemon, "-f", "/etc/frr/"+daemon+".conf")
-	r.net.Await(daemon+" on "+r.Name+" answers", 20*time.Second, func() error {
-		_, err := f.show("show running-config")
-		return err
-	})
+	f.boot = func() {
+		r.net.Helper()
+		f.daemon("zebra", "-f", "/dev/null")
+		r.net.Await("zebra on "+r.Name+" answers", 20*time.Second, func() error {
+			_, err := r.Try("vtysh", "-c", "show version")
+			return err
+		})
+		f.daemon(daemon, "-f", "/etc/frr/"+daemon+".conf")
+		r.net.Await(daemon+" on "+r.Name+" answers", 20*time.Second, func() error {
+			_, err := f.show("show running-config")
+			return err
+		})
+	}
+	f.boot()
+	r.frr = f
 	return f
 }
 
@@ -52,14 +58,19 @@ func (r *Router) IntegratedFRR(config string, daemons ...string) *FRR {
 	if err := f.ownDirectories(); err != nil {
 		r.net.Fatalf("FRR on %s: %v", r.Name, err)
 	}
-	for _, name := range append([]string{"zebra"}, daemons...) {
-		f.daemon(name, "-f", "/dev/null")
-		r.net.Await(name+" on "+r.Name+" answers", 20*time.Second, func() error {
-			_, err := r.Try("vtysh", "-d", name, "-c", "show version")
-			return err
-		})
+	f.boot = func() {
+		r.net.Helper()
+		for _, name := range append([]string{"zebra"}, daemons...) {
+			f.daemon(name, "-f", "/dev/null")
+			r.net.Await(name+" on "+r.Name+" answers", 20*time.Second, func() error {
+				_, err := r.Try("vtysh", "-d", name, "-c", "show version")
+				return err
+			})
+		}
+		r.Run("vtysh", "-b")
 	}
-	r.Run("vtysh", "-b")
+	f.boot()
+	r.frr = f
 	return f
 }
 
@@ -83,6 +94,17 @@ func (f *FRR) Stop() {
 			p.Terminate()
 		}
 	}
+}
+
+// kill ends FRR's daemons on the router as a power cut would.
+func (f *FRR) kill() {
+	f.router.net.Helper()
+	for _, p := range f.running {
+		if p.Alive() {
+			p.Kill()
+		}
+	}
+	f.running = nil
 }
 
 // ownDirectories makes FRR's user the owner of the directories that FRR's daemons write to.
