@@ -25,6 +25,8 @@ type Flow struct {
 	dst   netip.Addr
 	id    uint16
 	every time.Duration // between two requests
+	echo  Request       // how long the requests are, and which of them may be fragmented
+	most  int           // after how many requests it sends no more; 0: it goes on
 	stop  chan struct{}
 	ended sync.WaitGroup
 	close func() // may be called any number of times
@@ -48,12 +50,20 @@ var flows atomic.Uint32
 // network.
 func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 	n.net.Helper()
+	return n.flow(dst, interval, Request{}, 0)
+}
+
+// flow starts a flow. See Flow.most.
+func (n *Node) flow(dst netip.Addr, interval time.Duration, echo Request, most int) *Flow {
+	n.net.Helper()
 	f := &Flow{
 		Name:    n.Name + " to " + dst.String(),
 		node:    n,
 		dst:     dst,
 		id:      uint16(flows.Add(1)),
 		every:   interval,
+		echo:    echo,
+		most:    most,
 		stop:    make(chan struct{}),
 		buf:     make([]byte, 2048),
 		last:    -1,
@@ -74,6 +84,7 @@ func (n *Node) Flow(dst netip.Addr, interval time.Duration) *Flow {
 		err = errors.Join(
 			unix.SetsockoptInt(f.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
 			attach(f.fd, answersTo(f.id, dst.Is6())),
+			echo.prepare(f.fd, dst.Is6()),
 		)
 	}
 	if err != nil {
@@ -134,7 +145,9 @@ func (f *Flow) run() {
 			f.receiveLast()
 			return
 		case <-send.C:
-			f.sendOne()
+			if f.most == 0 || len(f.sent) < f.most {
+				f.sendOne()
+			}
 		case <-receive.C:
 			f.receive()
 		}
@@ -149,7 +162,7 @@ func (f *Flow) sendOne() {
 	packet = binary.BigEndian.AppendUint16(packet, f.id)
 	packet = binary.BigEndian.AppendUint16(packet, uint16(len(f.sent)))
 	packet = binary.BigEndian.AppendUint32(packet, uint32(len(f.sent)))
-	packet = append(packet, make([]byte, 52)...)
+	packet = append(packet, make([]byte, f.echo.length(f.dst)-len(packet))...)
 	if f.dst.Is6() {
 		packet[0] = echoRequest6 // the kernel puts the checksum in
 	} else {
@@ -210,6 +223,35 @@ func (f *Flow) receiveLast() {
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(f.fd), Events: unix.POLLIN}}, wait)
 		f.receive()
 	}
+}
+
+// pending returns how many requests a flow with an end has sent, and an error unless it has sent
+// all and all are answered.
+func (f *Flow) pending() (sent int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var missing strings.Builder
+	for i, at := range f.sent {
+		if f.answered[i] {
+			continue
+		}
+		fmt.Fprintf(&missing, "\n\tnumber %d, of %s", i+1, at.Format("15:04:05.000"))
+		if err := f.refused[i]; err != nil {
+			fmt.Fprintf(&missing, ", which the kernel did not send: %v", err)
+		}
+	}
+	if len(f.sent) == f.most && missing.Len() == 0 {
+		return f.most, nil
+	}
+	return len(f.sent), fmt.Errorf("%s: %d of %d requests are sent; without an answer are:%s",
+		f.Name, len(f.sent), f.most, &missing)
+}
+
+// quiet returns how long ago the last request was sent.
+func (f *Flow) quiet() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.sent[len(f.sent)-1])
 }
 
 // awaitsLast reports whether the last request that was sent may still be answered.

@@ -8,16 +8,76 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// Request says how echo requests are sent. The zero value stands for packets of 84 bytes over IPv4,
+// and of 104 over IPv6.
+type Request struct {
+	Length int    // of the packet with its IP header, in bytes; 0: as above
+	DF     string // "do": don't fragment; "dont": all may; "": as the kernel has it
+	device string // to which the socket is bound, such as a VRF; empty: to none
+}
+
+// The headers of an echo request, in bytes.
+const (
+	ipv4Header = 20
+	ipv6Header = 40
+	echoHeader = 8
+)
+
+// length returns how long the ICMP message of a request is, in bytes.
+func (r Request) length(dst netip.Addr) int {
+	switch {
+	case r.Length == 0:
+		return echoHeader + 56
+	case dst.Is6():
+		return r.Length - ipv6Header
+	}
+	return r.Length - ipv4Header
+}
+
+// prepare sets the options of a socket that sends the requests.
+func (r Request) prepare(fd int, six bool) error {
+	if r.device != "" {
+		if err := unix.BindToDevice(fd, r.device); err != nil {
+			return err
+		}
+	}
+	mode, ok := map[string]int{"do": unix.IP_PMTUDISC_DO, "dont": unix.IP_PMTUDISC_DONT}[r.DF]
+	switch {
+	case !ok:
+		return nil
+	case six:
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, mode)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode)
+}
 
 // Ping sends count echo requests, one every 50 ms, and fails the test unless all are answered.
 func (n *Node) Ping(dst netip.Addr, count int) {
 	n.net.Helper()
-	out := n.Run("ping", n.vrf.of("-I", "-n", "-c", strconv.Itoa(count), "-i", "0.05", "-W", "3",
-		dst.String())...)
-	// ping succeeds if one is answered.
-	if !strings.Contains(out, fmt.Sprintf(" %d received", count)) {
-		n.net.Fatalf("not all of %s's requests are answered:\n%s", n.Name, out)
+	if err := n.PingAs(dst, count, Request{device: n.vrf.name}); err != nil {
+		n.net.Fatalf("%v", err)
+	}
+}
+
+// PingAs is Ping with requests of another kind, and returns an error unless all are answered, the
+// last within three seconds. The program ping is no use here: after it has sent the last request,
+// and once one was answered, it waits for the others no longer than twice the longest answer took,
+// or than its interval.
+func (n *Node) PingAs(dst netip.Addr, count int, echo Request) error {
+	n.net.Helper()
+	const every, late = 50 * time.Millisecond, 3 * time.Second
+	f := n.flow(dst, every, echo, count)
+	defer f.Stop()
+	for {
+		sent, err := f.pending()
+		if err == nil || sent == count && f.quiet() > late {
+			return err
+		}
+		time.Sleep(every)
 	}
 }
 

@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -83,6 +84,18 @@ func TestLabItself(t *testing.T) {
 	}
 	if n := left.ESPBetween(left.NBMA, right.NBMA); n != 3 {
 		t.Fatalf("the kernel's SA to the right counts %d packets", n)
+	}
+
+	right.Iptables("-A", "FORWARD", "-p", "icmp", "--icmp-type", "echo-request", "-m", "statistic",
+		"--mode", "nth", "--every", "3", "--packet", "2", "-j", "DROP")
+	lost := fmt.Sprint(a.PingAs(b.Addr, 5, lab.Request{}))
+	if !contains(lost, "5 of 5 requests are sent", "number 3, of") || contains(lost, "number 4") {
+		t.Errorf("of 5 requests the third is dropped, and the lab says: %s", lost)
+	}
+	right.Iptables("-F", "FORWARD")
+	long := lab.Request{Length: 1500, DF: "do"}
+	if told := fmt.Sprint(a.PingAs(b.Addr, 2, long)); !contains(told, "message too long") {
+		t.Errorf("of requests that are too long the lab says: %s", told)
 	}
 
 	tunnel := left.Capture("gre1")

@@ -51,11 +51,10 @@ func smallPaths(m *lab.Mesh) {
 			df   string
 			size int
 		}{{"dont", 1400}, {"do", 1400}, {"dont", 1500}} {
-			out, err := s.Host.Try("ping", "-n", "-c", "6", "-i", "0.05", "-W", "3", "-M", c.df,
-				"-s", fmt.Sprint(c.size-headers), m.Hub.Host.Addr.String())
-			if err != nil || !strings.Contains(out, " 6 received") {
-				m.Errorf("packets of %d bytes (DF: %s) from %s over a path of 1300 bytes do not all arrive: %v\n%s",
-					c.size, c.df, s.Name, err, out)
+			err := s.Host.PingAs(m.Hub.Host.Addr, 6, lab.Request{Length: c.size, DF: c.df})
+			if err != nil {
+				m.Errorf("packets of %d bytes (DF: %s) from %s over a path of 1300 bytes: %v",
+					c.size, c.df, s.Name, err)
 			}
 		}
 		out, err := s.Host.Try("ping", "-n", "-c", "1", "-W", "3", "-M", "do",

@@ -87,20 +87,16 @@ func TestIPv6Underlay(t *testing.T) {
 // the 1500 bytes of the underlay, and that the sender of a longer one is told 1418.
 func longestPacket(m *lab.Mesh) {
 	m.Helper()
-	ping := func(length int) string {
-		const headers = 20 + 8
-		out, _ := m.Spoke1.Host.Try("ping", "-n", "-c", "3", "-i", "0.2", "-W", "10", "-M", "do",
-			"-s", fmt.Sprint(length-headers), m.Hub.Host.Addr.String())
-		return out
-	}
-	if out := ping(1418); !strings.Contains(out, " 3 received") {
-		m.Errorf("of packets of 1418 bytes:\n%s", out)
+	err := m.Spoke1.Host.PingAs(m.Hub.Host.Addr, 3, lab.Request{Length: 1418, DF: "do"})
+	if err != nil {
+		m.Errorf("packets of 1418 bytes: %v", err)
 	}
 	outer := func(p lab.Packet) bool { return p.Length == 1500 }
 	if m.Net.Underlay.Count(lab.OfKind(lab.ESP), lab.From(m.Spoke1.Public), outer) < 3 {
 		m.Errorf("packets of 1418 bytes do not leave as ESP of 1500")
 	}
-	out := ping(1419)
+	out, _ := m.Spoke1.Host.Try("ping", "-n", "-c", "3", "-i", "0.2", "-W", "10", "-M", "do",
+		"-s", fmt.Sprint(1419-20-8), m.Hub.Host.Addr.String())
 	told := toldSize.FindStringSubmatch(out)
 	if !strings.Contains(out, " 0 received") || told == nil || told[1] != "1418" {
 		m.Errorf("want the sender of packets of 1419 bytes told 1418:\n%s", out)
