@@ -16,7 +16,7 @@ import (
 type FRR struct {
 	router  *Router
 	name    string // of the daemon that commands go to; empty: to all
-	boot    func() // starts the daemons, and waits until they answer
+	boot    func() // see Boot
 	running []*Process
 }
 
@@ -43,8 +43,7 @@ func (r *Router) FRR(daemon, config string) *FRR {
 			return err
 		})
 	}
-	f.boot()
-	r.frr = f
+	f.Boot()
 	return f
 }
 
@@ -69,8 +68,7 @@ func (r *Router) IntegratedFRR(config string, daemons ...string) *FRR {
 		}
 		r.Run("vtysh", "-b")
 	}
-	f.boot()
-	r.frr = f
+	f.Boot()
 	return f
 }
 
@@ -96,8 +94,14 @@ func (f *FRR) Stop() {
 	}
 }
 
-// kill ends FRR's daemons on the router as a power cut would.
-func (f *FRR) kill() {
+// Boot starts FRR's daemons as at boot, and waits until they answer.
+func (f *FRR) Boot() {
+	f.router.net.Helper()
+	f.boot()
+}
+
+// Kill ends FRR's daemons on the router as a power cut would. Boot starts them again.
+func (f *FRR) Kill() {
 	f.router.net.Helper()
 	for _, p := range f.running {
 		if p.Alive() {

@@ -29,18 +29,14 @@ func (m *Mesh) FurtherHub(number int) *Site {
 	return s
 }
 
-// Die switches the site off as a power cut would: the site tells nobody, and its line is dead. FRR
-// ends as well. A bgpd that lives on may get a neighbour's new connection in the moment in which
-// the old one is reset; FRR's (8.4.4) then sent that neighbour no route for two minutes, seen once.
+// Die switches the site off as a power cut would: the site tells nobody, and its line is dead. Only
+// its routing daemons live on: see FRR.Kill.
 func (s *Site) Die() {
 	s.net.Helper()
 	s.IP("link set eth0 down")
 	s.Daemon.Kill()
 	if s.Charon != nil {
 		s.Charon.Kill()
-	}
-	if s.frr != nil {
-		s.frr.kill()
 	}
 	// A kernel that has just booted has no IPsec state and no tunnel.
 	s.Run("ip", "xfrm", "state", "flush")
@@ -57,7 +53,4 @@ func (s *Site) Return() {
 	}
 	s.Daemon.Start()
 	s.SetRoutes()
-	if s.frr != nil {
-		s.frr.boot()
-	}
 }

@@ -18,7 +18,6 @@ type Router struct {
 	Programs string
 
 	lan   netip.Prefix // the router's own address in the LAN, with the prefix length
-	frr   *FRR         // nil: FRR does not run here
 	ports int          // number of hosts on the LAN
 	port  string       // how the names of the devices towards the hosts begin; empty: port
 	on    string       // the device of the LAN; empty: lan0

@@ -15,7 +15,7 @@ import (
 type twoHubs struct {
 	*lab.Mesh
 	second  *lab.Site
-	routing map[*lab.Site]*lab.FRR // of the spokes
+	routing map[*lab.Site]*lab.FRR // of the spokes, and of the first hub
 }
 
 var service = addr("172.16.200.1")
@@ -50,7 +50,7 @@ func newTwoHubs(t lab.T, interval string) *twoHubs {
 	for _, hub := range []*lab.Site{m.Hub, m.second} {
 		hub.IP("addr add 172.16.200.1/24 dev lo")
 	}
-	m.Hub.IntegratedFRR(hubConf, "bgpd", "bfdd")
+	m.routing[m.Hub] = m.Hub.IntegratedFRR(hubConf, "bgpd", "bfdd")
 	m.second.IntegratedFRR(as2(hubConf), "bgpd", "bfdd")
 	m.routing[m.Spoke1] = m.Spoke1.IntegratedFRR(spokeConf, "bgpd", "bfdd")
 	m.routing[m.Spoke2] = m.Spoke2.IntegratedFRR(another(spokeConf), "bgpd", "bfdd")
@@ -109,10 +109,14 @@ func TestTwoHubs(t *testing.T) {
 	served.Back(time.Now(), soon)
 	died := time.Now()
 	m.Hub.Die()
+	// A bgpd that lives on may get a spoke's new connection in the moment in which the old one is
+	// reset. FRR's (8.4.4) then sent that spoke keepalives and no route for two minutes.
+	m.routing[m.Hub].Kill()
 	m.via(m.second, 1, later)
 	served.Back(time.Now(), soon)
 	returned := time.Now()
 	m.Hub.Return()
+	m.routing[m.Hub].Boot()
 	m.via(m.Hub, 2, later)
 	served.Back(time.Now(), soon)
 	direct.Back(time.Now(), soon)
