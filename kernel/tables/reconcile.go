@@ -94,7 +94,11 @@ func (r *reconciler) work(in inbox, cause string) error {
 	}
 	r.settled = r.settled || in.settle
 	r.withdraw(in)
-	maps.Copy(r.secured, in.secured)
+	if r.settled {
+		r.secured = nil
+	} else {
+		maps.Copy(r.secured, in.secured)
+	}
 	changes := r.want(in)
 	err := r.connected(func() error {
 		if cause != "" {

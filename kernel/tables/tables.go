@@ -169,9 +169,9 @@ func (t *Tables) Settle() {
 }
 
 // RemoveUnsecured has Run remove those entries of an earlier run on a device that nobody has wanted
-// yet and that lead to an NBMA address for which secured returns false. The kernel drops what takes
-// such an entry, as long as the device needs IPsec. secured stays in use until Settle or the next
-// call for the device, and runs on Run's goroutine.
+// yet and that lead to an NBMA address for which secured returns false. It is for a device that
+// needs IPsec, where the kernel drops what takes such an entry. Run calls secured on its goroutine,
+// until Settle or the next call for the device. After Settle, RemoveUnsecured does nothing.
 func (t *Tables) RemoveUnsecured(device string, secured func(nbma netip.Addr) bool) {
 	t.ask(func(in *inbox) { in.secured[device] = secured })
 }

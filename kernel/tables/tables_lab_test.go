@@ -426,7 +426,8 @@ func TestUnsecuredEntriesGoBeforeSettle(t *testing.T) {
 	}
 	tables := New(kerneltest.Log(t), 0)
 	tables.Want([]Change{ // restored from the saved state
-		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"), wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
+		wantNeighbor("gre1", "10.255.1.2", "203.0.113.2"),
+		wantRoute("gre1", "172.16.2.0/24", "10.255.1.2"),
 	})
 	start(t, tables)
 	settled(tables)
@@ -434,7 +435,8 @@ func TestUnsecuredEntriesGoBeforeSettle(t *testing.T) {
 		return nbma == netip.MustParseAddr("203.0.113.3")
 	})
 	settled(tables)
-	kerneltest.Shows(t, "neigh show dev gre1", "10.255.1.2 ", "10.255.1.3 ", "-10.255.1.4 ", "10.255.1.5 ")
+	kerneltest.Shows(t, "neigh show dev gre1",
+		"10.255.1.2 ", "10.255.1.3 ", "-10.255.1.4 ", "10.255.1.5 ")
 	kerneltest.Shows(t, "neigh show dev gre2", "10.255.2.4 ")
 	kerneltest.Shows(t, "route", "172.16.2.0/24", "172.16.3.0/24", "-172.16.4.0/24",
 		"172.16.5.0/24", "172.16.6.0/24", "172.16.7.0/24")

@@ -1,5 +1,5 @@
-// Package wait has how the daemon's tasks wait: for a length of time, which ends with the context,
-// and how long for the next attempt at something that failed.
+// Package wait has the waits of the daemon's tasks: one of a given length, which ends with the
+// context, and the lengths of those before the next attempts at something that failed.
 package wait
 
 import (

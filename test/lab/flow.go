@@ -229,22 +229,15 @@ func (f *Flow) receiveLast() {
 // all and all are answered.
 func (f *Flow) pending() (sent int, err error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	var missing strings.Builder
-	for i, at := range f.sent {
-		if f.answered[i] {
-			continue
-		}
-		fmt.Fprintf(&missing, "\n\tnumber %d, of %s", i+1, at.Format("15:04:05.000"))
-		if err := f.refused[i]; err != nil {
-			fmt.Fprintf(&missing, ", which the kernel did not send: %v", err)
-		}
+	sent = len(f.sent)
+	f.mu.Unlock()
+	missing := f.losses() // after the count: a request that is sent in between was not counted
+	if sent == f.most && missing == "" {
+		return sent, nil
 	}
-	if len(f.sent) == f.most && missing.Len() == 0 {
-		return f.most, nil
-	}
-	return len(f.sent), fmt.Errorf("%s: %d of %d requests are sent; without an answer are:%s",
-		f.Name, len(f.sent), f.most, &missing)
+	return sent, fmt.Errorf(
+		"%s: %d of %d requests are sent; without an answer, counted from 0:\n%s",
+		f.Name, sent, f.most, missing)
 }
 
 // quiet returns how long ago the last request was sent.
